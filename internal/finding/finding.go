@@ -1,0 +1,246 @@
+// Package finding holds the nouns of the contract's JSON: what verify, scan
+// and run report. It has no logic beyond names and the rules for verdicts, so
+// that every room speaks of a discrepancy in the same words.
+package finding
+
+import (
+	"time"
+
+	"redoubt/internal/pg"
+)
+
+// Verdict is the outcome of a verification, a scan or a run.
+type Verdict string
+
+// The verdicts. Verify ends with Discrepancies where scan and run say Findings.
+const (
+	Clean         Verdict = "clean"
+	Discrepancies Verdict = "discrepancies"
+	Findings      Verdict = "findings"
+	Inconclusive  Verdict = "inconclusive"
+)
+
+// Kind is the kind of a discrepancy, by evidence.
+type Kind string
+
+// The kinds of the contract's table; the first whose evidence fits wins.
+const (
+	MissingRelation Kind = "missing_relation"
+	ExtraRelation   Kind = "extra_relation"
+	SizeMismatch    Kind = "size_mismatch"
+	ZeroedPage      Kind = "zeroed_page"
+	BitRot          Kind = "bit_rot"
+	TornPage        Kind = "torn_page"
+	LostWrite       Kind = "lost_write"
+	PhantomWrite    Kind = "phantom_write"
+	WrongRedo       Kind = "wrong_redo"
+	SLRUMismatch    Kind = "slru_mismatch"
+	HintBits        Kind = "hint_bits"
+	Unexplained     Kind = "unexplained"
+)
+
+// Severity says how bad a discrepancy is. Benign ones never change a verdict.
+type Severity string
+
+// The severities.
+const (
+	Critical Severity = "critical"
+	Warning  Severity = "warning"
+	Benign   Severity = "benign"
+)
+
+// Blame says which side the evidence speaks against.
+type Blame string
+
+// Whom a discrepancy may be blamed on.
+const (
+	BlameOfficial Blame = "official"
+	BlameBase     Blame = "base"
+	BlameWAL      Blame = "wal"
+	BlameEngine   Blame = "engine"
+	BlameUnknown  Blame = "unknown"
+)
+
+// Verification is the result of one span: the object `redoubt verify --format json` prints.
+type Verification struct {
+	Verdict           Verdict           `json:"verdict"`
+	Reasons           []string          `json:"reasons"` // why inconclusive, one line each
+	Span              pg.Range          `json:"span"`
+	Engine            string            `json:"engine"`
+	Postgres          Postgres          `json:"postgres"`
+	WAL               WAL               `json:"wal"`
+	Consistency       Consistency       `json:"consistency"`
+	Coverage          Coverage          `json:"coverage"`
+	Discrepancies     []Discrepancy     `json:"discrepancies"` // at most 1,000 unless all were asked for
+	DiscrepancyCounts DiscrepancyCounts `json:"discrepancy_counts"`
+	Gaps              []Gap             `json:"gaps"`
+	Timing            Timing            `json:"timing"`
+}
+
+// Postgres identifies the cluster.
+type Postgres struct {
+	Major            int    `json:"major"`
+	SystemIdentifier string `json:"system_identifier"`
+	Dialect          string `json:"dialect"` // postgres, neon
+}
+
+// WAL counts what was replayed.
+type WAL struct {
+	Segments       int64 `json:"segments"`
+	Bytes          int64 `json:"bytes"`
+	Records        int64 `json:"records"`
+	FullPageImages int64 `json:"full_page_images"`
+}
+
+// Consistency counts the images that wal_consistency_checking put into the WAL.
+type Consistency struct {
+	ImagesChecked int64 `json:"images_checked"`
+	Mismatches    int64 `json:"mismatches"`
+}
+
+// Coverage says what was compared and what could not be. Counts are blocks
+// unless named otherwise; a block is counted in exactly one of
+// blocks_compared, blocks_tainted, blocks_overwritten_by_wal and
+// blocks_unverifiable. blocks_untouched_compared is a part of blocks_compared.
+type Coverage struct {
+	Relations               int64            `json:"relations"`
+	BlocksReplayed          int64            `json:"blocks_replayed"`
+	BlocksCompared          int64            `json:"blocks_compared"`
+	BlocksUntouchedCompared int64            `json:"blocks_untouched_compared"`
+	BlocksTainted           int64            `json:"blocks_tainted"`
+	BlocksOverwrittenByWAL  int64            `json:"blocks_overwritten_by_wal"`
+	BlocksUnverifiable      int64            `json:"blocks_unverifiable"` // neither compared nor tainted: sampled out, unreadable
+	SLRUPagesCompared       int64            `json:"slru_pages_compared"`
+	TaintedBy               map[string]int64 `json:"tainted_by"`        // blocks, by resource manager
+	RelationsSkipped        map[string]int64 `json:"relations_skipped"` // unlogged, temporary, fsm
+}
+
+// Relation names the storage a discrepancy is in; Name is empty where the
+// catalog could not be read.
+type Relation struct {
+	Tablespace  pg.OID        `json:"tablespace"`
+	Database    pg.OID        `json:"database"`
+	RelFileNode pg.OID        `json:"relfilenode"`
+	Fork        pg.ForkNumber `json:"fork"`
+	Name        string        `json:"name,omitempty"`
+}
+
+// RelationOf converts a fork's locator.
+func RelationOf(r pg.RelFork) Relation {
+	return Relation{Tablespace: r.Spc, Database: r.DB, RelFileNode: r.Rel, Fork: r.Fork}
+}
+
+// RecordRef points at one WAL record.
+type RecordRef struct {
+	LSN  pg.LSN `json:"lsn"`
+	Rmgr string `json:"rmgr"`
+	Op   string `json:"op"`
+	XID  pg.XID `json:"xid"`
+}
+
+// Discrepancy is one block, relation or SLRU page that differs.
+type Discrepancy struct {
+	ID                string     `json:"id"` // stable hash of timeline, block and content
+	Kind              Kind       `json:"kind"`
+	Severity          Severity   `json:"severity"`
+	Relation          *Relation  `json:"relation,omitempty"`
+	Block             *int64     `json:"block,omitempty"` // within the fork, or page within the SLRU
+	File              string     `json:"file"`            // relative to the data directory
+	Offset            int64      `json:"offset"`          // bytes, within File
+	OfficialLSN       *pg.LSN    `json:"official_lsn,omitempty"`
+	ReplayedLSN       *pg.LSN    `json:"replayed_lsn,omitempty"`
+	FirstDivergentLSN *pg.LSN    `json:"first_divergent_lsn,omitempty"`
+	LastRecord        *RecordRef `json:"last_record,omitempty"`
+	ByteRanges        [][2]int   `json:"byte_ranges"` // half open, within the page
+	Blame             Blame      `json:"blame"`
+	Explanation       string     `json:"explanation"`
+}
+
+// DiscrepancyCounts is complete even where the list is cut.
+type DiscrepancyCounts struct {
+	Critical int64 `json:"critical"`
+	Warning  int64 `json:"warning"`
+	Benign   int64 `json:"benign"`
+}
+
+// Add counts one discrepancy.
+func (c *DiscrepancyCounts) Add(s Severity) {
+	switch s {
+	case Critical:
+		c.Critical++
+	case Warning:
+		c.Warning++
+	default:
+		c.Benign++
+	}
+}
+
+// Gap is a range of WAL that should be there and is not.
+type Gap struct {
+	From     pg.LSN   `json:"from"`
+	To       pg.LSN   `json:"to"`
+	Segments []string `json:"segments"`
+	Status   string   `json:"status,omitempty"` // scan: missing, delayed, uploading, requeued, acknowledged
+}
+
+// Timing says how long a verification took.
+type Timing struct {
+	WallSeconds    float64 `json:"wall_seconds"`
+	WALMBPerSecond float64 `json:"wal_mb_per_second"`
+}
+
+// Scan is the object `redoubt scan --format json` prints.
+type Scan struct {
+	Verdict   Verdict        `json:"verdict"`
+	Reasons   []string       `json:"reasons"`
+	Timelines []ScanTimeline `json:"timelines"`
+	Timing    ScanTiming     `json:"timing"`
+}
+
+// ScanTiming says how long a scan took and how many objects it listed.
+type ScanTiming struct {
+	WallSeconds   float64 `json:"wall_seconds"`
+	ObjectsListed int64   `json:"objects_listed"`
+}
+
+// ScanTimeline is what a scan says of one timeline.
+type ScanTimeline struct {
+	Tenant      string    `json:"tenant"`
+	Timeline    string    `json:"timeline"`
+	TLI         pg.TLI    `json:"tli"`
+	From        pg.LSN    `json:"from"`
+	To          pg.LSN    `json:"to"`
+	SegmentSize int64     `json:"segment_size"`
+	Expected    int64     `json:"expected"` // segments
+	Present     int64     `json:"present"`  // segments
+	Gaps        []Gap     `json:"gaps"`
+	Damaged     []Damaged `json:"damaged"`
+	Unexpected  []string  `json:"unexpected"`
+	Reasons     []string  `json:"reasons,omitempty"` // what could not be checked
+}
+
+// Damaged is a segment that is there and not valid.
+type Damaged struct {
+	Segment string `json:"segment"`
+	Reason  string `json:"reason"`
+}
+
+// Run is the object `redoubt run --format json` prints.
+type Run struct {
+	ID         string        `json:"run_id"`
+	Job        string        `json:"job"`
+	Seed       int64         `json:"seed"`
+	StartedAt  time.Time     `json:"started_at"`
+	FinishedAt *time.Time    `json:"finished_at"`
+	Verdict    Verdict       `json:"verdict"`
+	Reasons    []string      `json:"reasons"`
+	Timelines  []RunTimeline `json:"timelines"`
+}
+
+// RunTimeline is one picked timeline of a run.
+type RunTimeline struct {
+	Tenant   string         `json:"tenant"`
+	Timeline string         `json:"timeline"`
+	Spans    []Verification `json:"spans"`
+	Scan     *ScanTimeline  `json:"scan"`
+}
