@@ -1,0 +1,210 @@
+package redo
+
+import (
+	"errors"
+	"fmt"
+
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/page"
+)
+
+// maxHeapTuples is MaxHeapTuplesPerPage (access/htup_details.h).
+const maxHeapTuples = (pg.BlockSize - page.HeaderSize) / (24 + page.ItemIDSize)
+
+// What keeps an item off a page. They are constant: the caller knows which
+// item and block.
+var (
+	errItemUsed    = errors.New("the line pointer to overwrite is in use")
+	errItemBeyond  = errors.New("the offset number is beyond the first free line pointer")
+	errItemTooMany = errors.New("a heap page holds at most 291 line pointers")
+	errItemNoRoom  = errors.New("the item does not fit into the page's free space")
+)
+
+// maxAlign is MAXALIGN: the next multiple of 8.
+func maxAlign(n int) int { return (n + 7) &^ 7 }
+
+// pageInit is PageInit (storage/page/bufpage.c): a page without items, all
+// zeros but its header. special is the size of the special area in bytes.
+func pageInit(p page.Page, special int) {
+	clear(p)
+	end := pg.BlockSize - maxAlign(special)
+	p.SetLower(page.HeaderSize)
+	p.SetUpper(end)
+	p.SetSpecial(end)
+	p.SetPageSizeVersion(pg.BlockSize | page.LayoutVersion)
+}
+
+// checkBounds says whether pd_lower, pd_upper and pd_special are in order,
+// as every routine of bufpage.c asks before it moves bytes.
+func checkBounds(p page.Page) error {
+	l, u, s := p.Lower(), p.Upper(), p.Special()
+	if l < page.HeaderSize || l > u || u > s || s > pg.BlockSize {
+		return fmt.Errorf("page pointers are corrupt: lower %d, upper %d, special %d", l, u, s)
+	}
+	return nil
+}
+
+// pageAddItem is PageAddItemExtended (storage/page/bufpage.c): it stores item
+// below pd_upper, aligned to 8 bytes, and returns its offset number. off 0
+// takes the first unused line pointer if PD_HAS_FREE_LINES promises one, else
+// a new one. Any other off takes exactly that one: with overwrite it must be
+// unused or the next new one, without, later line pointers move up by one.
+// The bytes that pad the item keep what the hole held.
+func pageAddItem(p page.Page, item []byte, off int, overwrite, isHeap bool) (int, error) {
+	if err := checkBounds(p); err != nil {
+		return 0, err
+	}
+	limit := p.NumItems() + 1
+	shuffle := off != 0 && off < limit && !overwrite
+	if off == 0 {
+		off = freeLinePointer(p, limit)
+	}
+	switch {
+	case off < 1 || off > limit:
+		return 0, errItemBeyond
+	case isHeap && off > maxHeapTuples:
+		return 0, errItemTooMany
+	case !shuffle && off < limit && !reusable(p.ItemID(off)):
+		return 0, errItemUsed
+	}
+	lower := p.Lower()
+	if off == limit || shuffle {
+		lower += page.ItemIDSize
+	}
+	upper := p.Upper() - maxAlign(len(item))
+	if lower > upper {
+		return 0, errItemNoRoom
+	}
+	if shuffle {
+		from := page.HeaderSize + (off-1)*page.ItemIDSize
+		end := page.HeaderSize + (limit-1)*page.ItemIDSize
+		copy(p[from+page.ItemIDSize:end+page.ItemIDSize], p[from:end])
+	}
+	p.SetItemID(off, page.MakeItemID(upper, page.LPNormal, len(item)))
+	copy(p[upper:], item)
+	p.SetLower(lower)
+	p.SetUpper(upper)
+	return off, nil
+}
+
+// reusable says whether a line pointer is unused and holds no storage.
+func reusable(id page.ItemID) bool { return id.Flags() == page.LPUnused && !id.HasStorage() }
+
+// freeLinePointer is the offset number of the first unused line pointer, or
+// limit, the next new one. PD_HAS_FREE_LINES is a hint: without it nobody
+// searches, and a search that finds nothing clears it.
+func freeLinePointer(p page.Page, limit int) int {
+	if p.Flags()&page.HasFreeLines == 0 {
+		return limit
+	}
+	for off := 1; off < limit; off++ {
+		if reusable(p.ItemID(off)) {
+			return off
+		}
+	}
+	p.SetFlags(p.Flags() &^ page.HasFreeLines)
+	return limit
+}
+
+// setFreeLines sets or clears PD_HAS_FREE_LINES.
+func setFreeLines(p page.Page, on bool) {
+	f := p.Flags() &^ page.HasFreeLines
+	if on {
+		f |= page.HasFreeLines
+	}
+	p.SetFlags(f)
+}
+
+// pageRepairFragmentation is PageRepairFragmentation (storage/page/bufpage.c):
+// it closes the gaps between the items of a heap page. Items end up in the
+// order of their line pointers, the first one at the page's end, as
+// compactify_tuples leaves them. Since 15 it also drops unused line pointers
+// from the end of their array; 14 only marks them free.
+func pageRepairFragmentation(p page.Page, major int) error {
+	if err := checkBounds(p); err != nil {
+		return err
+	}
+	if err := checkItems(p); err != nil {
+		return err
+	}
+	unused, lastUsed := compactItems(p)
+	if n := p.NumItems(); major >= 15 && lastUsed < n {
+		unused -= n - lastUsed
+		p.SetLower(p.Lower() - (n-lastUsed)*page.ItemIDSize)
+	}
+	setFreeLines(p, unused > 0)
+	return nil
+}
+
+// checkItems says whether every item lies between pd_upper and pd_special and
+// whether all of them fit there again.
+func checkItems(p page.Page) error {
+	special := p.Special()
+	if special != maxAlign(special) {
+		return fmt.Errorf("page pointers are corrupt: special %d is not aligned", special)
+	}
+	total := 0
+	for n := 1; n <= p.NumItems(); n++ {
+		id := p.ItemID(n)
+		if id.Flags() == page.LPUnused || !id.HasStorage() {
+			continue
+		}
+		length := maxAlign(id.Len())
+		if id.Offset() < p.Upper() || id.Offset()+length > special {
+			return fmt.Errorf("line pointer %d is corrupt: offset %d, length %d", n, id.Offset(), id.Len())
+		}
+		total += length
+	}
+	if total > special-p.Lower() {
+		return fmt.Errorf("item lengths are corrupt: %d bytes where %d fit", total, special-p.Lower())
+	}
+	return nil
+}
+
+// compactItems moves the items of a page that checkItems passed to the end of
+// the page, in the order of their line pointers, and wipes what unused line
+// pointers still say. It returns how many are unused and the last used one.
+func compactItems(p page.Page) (unused, lastUsed int) {
+	var old [pg.BlockSize]byte
+	upper := p.Special()
+	copy(old[p.Upper():upper], p[p.Upper():upper])
+	for n := 1; n <= p.NumItems(); n++ {
+		id := p.ItemID(n)
+		if id.Flags() == page.LPUnused {
+			p.SetItemID(n, 0)
+			unused++
+			continue
+		}
+		lastUsed = n
+		if !id.HasStorage() {
+			continue
+		}
+		length := maxAlign(id.Len())
+		upper -= length
+		copy(p[upper:upper+length], old[id.Offset():])
+		p.SetItemID(n, page.MakeItemID(upper, id.Flags(), id.Len()))
+	}
+	p.SetUpper(upper)
+	return unused, lastUsed
+}
+
+// pageTruncateLinePointerArray is PageTruncateLinePointerArray
+// (storage/page/bufpage.c): it drops unused line pointers from the end of
+// their array, but always leaves one. Items stay where they are.
+func pageTruncateLinePointerArray(p page.Page) error {
+	if err := checkBounds(p); err != nil {
+		return err
+	}
+	n := p.NumItems()
+	keep := n
+	for keep > 1 && p.ItemID(keep).Flags() == page.LPUnused {
+		keep--
+	}
+	free := false
+	for i := 1; i <= keep && !free; i++ {
+		free = p.ItemID(i).Flags() == page.LPUnused
+	}
+	p.SetLower(p.Lower() - (n-keep)*page.ItemIDSize)
+	setFreeLines(p, free)
+	return nil
+}
