@@ -1,0 +1,162 @@
+// Package config is the YAML file as validated structs.
+//
+// Load reads it strictly: an unknown key, a value of the wrong form or one
+// that this version cannot honour is an error that names the file, the line and
+// column, the key's path and the cure. Nothing is guessed and nothing is
+// silently ignored. Every key has a default except a source's name and wal;
+// config.example.yaml at the top of the repository shows all of them.
+package config
+
+import (
+	"path/filepath"
+	"time"
+)
+
+// Config is the whole file. Paths are absolute once loaded.
+type Config struct {
+	DataDir string         `yaml:"data_dir"`
+	Sources []Source       `yaml:"sources"`
+	Jobs    map[string]Job `yaml:"jobs"`
+	Memory  Size           `yaml:"memory"`
+	Workers int            `yaml:"workers"` // 0: one per core
+	Scratch Scratch        `yaml:"scratch"`
+	Reports Reports        `yaml:"reports"`
+	HTTP    HTTP           `yaml:"http"`
+	Log     Log            `yaml:"log"`
+	Metrics Metrics        `yaml:"metrics"`
+}
+
+// Source is a bucket or a directory with one or many timelines.
+type Source struct {
+	Name     string `yaml:"name"`
+	WAL      string `yaml:"wal"` // location
+	Layout   string `yaml:"layout"`
+	Cluster  string `yaml:"cluster"`  // pgBackRest stanza or Barman server
+	Backups  string `yaml:"backups"`  // location; empty: as the layout says
+	Official string `yaml:"official"` // snapshots
+	Tenant   string `yaml:"tenant"`   // for layouts that name no tenant; empty: the source's name
+	Timeline string `yaml:"timeline"` // for layouts that name no timeline
+}
+
+// Job says when a batch runs and how much it does.
+type Job struct {
+	Schedule      string   `yaml:"schedule"`
+	CatchUp       bool     `yaml:"catch_up"`
+	Sources       []string `yaml:"sources"` // names; empty: all
+	Pick          Pick     `yaml:"pick"`
+	ParallelSpans int      `yaml:"parallel_spans"`
+	Engine        string   `yaml:"engine"`
+	Sample        float64  `yaml:"sample"` // fraction of the blocks, above 0 and at most 1
+	Scan          Scan     `yaml:"scan"`
+	Limits        Limits   `yaml:"limits"`
+	Retries       Retries  `yaml:"retries"`
+}
+
+// Pick says how many timelines a run takes and how long one may wait.
+type Pick struct {
+	Timelines int `yaml:"timelines"`
+	// Patience bounds the wait: a timeline not picked for
+	// patience * ceil(timelines known / timelines per run) runs goes first.
+	Patience int `yaml:"patience"`
+}
+
+// Scan says how a run scans the archive of the timelines it picked.
+type Scan struct {
+	Deep   bool `yaml:"deep"`
+	Reread bool `yaml:"reread"` // read segments again that are known and unchanged
+}
+
+// Limits bound a run; 0 means no limit.
+type Limits struct {
+	WALBytes Size     `yaml:"wal_bytes"`
+	Duration Duration `yaml:"duration"`
+}
+
+// Retries say how often a span is tried when its source cannot be reached.
+type Retries struct {
+	Attempts  int      `yaml:"attempts"` // in all, the first included
+	FirstWait Duration `yaml:"first_wait"`
+	MaxWait   Duration `yaml:"max_wait"`
+}
+
+// Scratch is where pages go that do not fit into memory.
+type Scratch struct {
+	Dir     string `yaml:"dir"` // empty: DATA_DIR/scratch
+	MinFree Size   `yaml:"min_free"`
+}
+
+// Reports says where reports go and whether they show bytes of pages.
+type Reports struct {
+	Dir       string `yaml:"dir"`
+	PageBytes string `yaml:"page_bytes"` // masked, shown
+}
+
+// HTTP is the address of serve and its token.
+type HTTP struct {
+	Listen    string `yaml:"listen"`
+	Token     Secret `yaml:"token"`
+	TokenFile string `yaml:"token_file"` // read by Load into Token
+}
+
+// Log is the form and level of the log on stderr.
+type Log struct {
+	Format string `yaml:"format"` // text, json
+	Level  string `yaml:"level"`  // debug, info, warn, error
+}
+
+// Metrics says where the metrics of a job that ends are left.
+type Metrics struct {
+	Textfile    string `yaml:"textfile"`
+	Pushgateway string `yaml:"pushgateway"`
+	PerTimeline string `yaml:"per_timeline"` // failing, all
+}
+
+// DefaultJobName is the job that exists when the file names none.
+const DefaultJobName = "nightly"
+
+// Default is the configuration of an empty file, before paths are resolved.
+func Default() Config {
+	return Config{
+		DataDir: "./redoubt-data",
+		Jobs:    map[string]Job{DefaultJobName: DefaultJob()},
+		Memory:  1 << 30,
+		Scratch: Scratch{MinFree: 1 << 30},
+		Reports: Reports{Dir: "./redoubt-reports", PageBytes: "masked"},
+		HTTP:    HTTP{Listen: "127.0.0.1:8480"},
+		Log:     Log{Format: "text", Level: "info"},
+		Metrics: Metrics{PerTimeline: "failing"},
+	}
+}
+
+// DefaultSource holds the defaults of a source's keys.
+func DefaultSource() Source {
+	return Source{Layout: "auto", Official: "snapshots", Timeline: "main"}
+}
+
+// DefaultJob holds the defaults of a job's keys.
+func DefaultJob() Job {
+	return Job{
+		Schedule:      "CRON_TZ=UTC 0 2 * * *",
+		Pick:          Pick{Timelines: 10, Patience: 2},
+		ParallelSpans: 2,
+		Engine:        "native",
+		Sample:        1,
+		Scan:          Scan{Deep: true},
+		Limits:        Limits{WALBytes: 200 << 30, Duration: Duration(4 * time.Hour)},
+		Retries:       Retries{Attempts: 3, FirstWait: Duration(5 * time.Second), MaxWait: Duration(2 * time.Minute)},
+	}
+}
+
+func (s *Source) setDefaults() { *s = DefaultSource() }
+func (j *Job) setDefaults()    { *j = DefaultJob() }
+
+// LedgerPath is the ledger's file below the data directory.
+func (c Config) LedgerPath() string { return filepath.Join(c.DataDir, "ledger.db") }
+
+// ScratchDir is the directory for pages that do not fit into memory.
+func (c Config) ScratchDir() string {
+	if c.Scratch.Dir != "" {
+		return c.Scratch.Dir
+	}
+	return filepath.Join(c.DataDir, "scratch")
+}

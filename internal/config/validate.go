@@ -1,0 +1,238 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"net"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// validate checks what the form of a value cannot: ranges, names, and what
+// this version can honour.
+func validate(c *Config, d *document) {
+	if c.DataDir == "" {
+		d.fail("data_dir", "is empty: name a directory")
+	}
+	if c.Reports.Dir == "" {
+		d.fail("reports.dir", "is empty: name a directory")
+	}
+	validateSources(c, d)
+	for _, name := range slices.Sorted(maps.Keys(c.Jobs)) {
+		validateJob(c, d, name)
+	}
+	atLeast(d, "memory", c.Memory, 64<<20)
+	if c.Workers < 0 || c.Workers > 1024 {
+		d.fail("workers", "%d is not between 0 (one per core) and 1024", c.Workers)
+	}
+	oneOf(d, "reports.page_bytes", c.Reports.PageBytes, "masked", "shown")
+	oneOf(d, "log.format", c.Log.Format, "text", "json")
+	oneOf(d, "log.level", c.Log.Level, "debug", "info", "warn", "error")
+	oneOf(d, "metrics.per_timeline", c.Metrics.PerTimeline, "failing", "all")
+	validatePushgateway(c.Metrics.Pushgateway, d)
+	validateHTTP(c, d)
+}
+
+func atLeast(d *document, path string, got, floor Size) {
+	if got < floor {
+		d.fail(path, "%v is less than %v, the least that works", got, floor)
+	}
+}
+
+// oneOf reports whether got is one of the values; otherwise it records a fault.
+func oneOf(d *document, path, got string, values ...string) bool {
+	if slices.Contains(values, got) {
+		return true
+	}
+	d.fail(path, "%q is not one of %s", got, strings.Join(values, ", "))
+	return false
+}
+
+// available is oneOf for values of which some come with a later version.
+func available(d *document, path, got string, now, later []string) {
+	if slices.Contains(later, got) {
+		d.fail(path, "%s is not available in this version: use %s", got, strings.Join(now, " or "))
+		return
+	}
+	oneOf(d, path, got, now...)
+}
+
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+const nameRule = "use letters, digits, dot, dash and underscore, at most 64, a letter or digit first"
+
+func validateSources(c *Config, d *document) {
+	if len(c.Sources) == 0 {
+		d.fail("sources", "there is none: name at least one bucket or directory with WAL")
+	}
+	names, timelines := map[string]bool{}, map[string]string{}
+	for i := range c.Sources {
+		s := &c.Sources[i]
+		path := fmt.Sprintf("sources[%d]", i)
+		validateSource(s, d, path)
+		if names[s.Name] && s.Name != "" {
+			d.fail(path+".name", "%q stands twice: give each source a name of its own", s.Name)
+		}
+		names[s.Name] = true
+		key := s.Tenant + "/" + s.Timeline
+		if other, taken := timelines[key]; taken && s.Name != "" {
+			d.fail(path+".tenant", "source %q has the same tenant and timeline (%s): give this one another", other, key)
+		}
+		timelines[key] = s.Name
+	}
+}
+
+func validateSource(s *Source, d *document, path string) {
+	if !nameForm.MatchString(s.Name) {
+		d.fail(path+".name", "%q is no name: %s", s.Name, nameRule)
+	}
+	if s.Tenant == "" {
+		s.Tenant = s.Name
+	}
+	for key, name := range map[string]string{".tenant": s.Tenant, ".timeline": s.Timeline} {
+		if !nameForm.MatchString(name) && s.Name != "" {
+			d.fail(path+key, "%q is no name: %s", name, nameRule)
+		}
+	}
+	if s.WAL == "" {
+		d.fail(path+".wal", "is missing: name the directory or bucket that holds the WAL segments")
+	}
+	location(d, path+".wal", s.WAL)
+	location(d, path+".backups", s.Backups)
+	available(d, path+".layout", s.Layout, []string{"auto", "plain", "redoubt"}, []string{"neon", "wal-g", "pgbackrest", "barman"})
+	official(d, path+".official", s.Official)
+}
+
+func official(d *document, path, got string) {
+	scheme, _, isURL := strings.Cut(got, "://")
+	switch {
+	case got == "snapshots":
+	case isURL && (scheme == "postgres" || scheme == "postgresql" || scheme == "pageserver"):
+		d.fail(path, "%s:// is not available in this version: use snapshots", scheme)
+	default:
+		d.fail(path, "%q is not available: use snapshots", got)
+	}
+}
+
+func isURL(s string) bool { return strings.Contains(s, "://") }
+
+// location checks a location of objects: a path or a URL of a known kind.
+func location(d *document, path, got string) {
+	if !isURL(got) {
+		return
+	}
+	u, err := url.Parse(got)
+	if err != nil {
+		d.fail(path, "not a URL: write s3://bucket/prefix, gs://, azblob://, file:///dir or a plain path")
+		return
+	}
+	switch u.Scheme {
+	case "s3", "gs", "azblob":
+		if u.Host == "" {
+			d.fail(path, "%q names no bucket: write %s://bucket/prefix", got, u.Scheme)
+		}
+	case "file":
+		if u.Host != "" || !filepath.IsAbs(u.Path) {
+			d.fail(path, "%q is not absolute: write file:///dir or a plain path", got)
+		}
+	default:
+		d.fail(path, "%s:// is not a kind of location: write s3://bucket/prefix, gs://, azblob://, file:///dir or a plain path", u.Scheme)
+	}
+}
+
+func validateJob(c *Config, d *document, name string) {
+	j, path := c.Jobs[name], "jobs."+name
+	if !nameForm.MatchString(name) {
+		d.fail(path, "%q is no name for a job: %s", name, nameRule)
+	}
+	if _, err := ParseSchedule(j.Schedule); err != nil {
+		d.fail(path+".schedule", "%v", err)
+	}
+	for i, s := range j.Sources {
+		if !slices.ContainsFunc(c.Sources, func(x Source) bool { return x.Name == s }) {
+			d.fail(fmt.Sprintf("%s.sources[%d]", path, i), "there is no source %q", s)
+		}
+	}
+	between(d, path+".pick.timelines", j.Pick.Timelines, 1, 1_000_000)
+	between(d, path+".pick.patience", j.Pick.Patience, 1, 1000)
+	between(d, path+".parallel_spans", j.ParallelSpans, 1, 1024)
+	between(d, path+".retries.attempts", j.Retries.Attempts, 1, 100)
+	if math.IsNaN(j.Sample) || j.Sample <= 0 || j.Sample > 1 {
+		d.fail(path+".sample", "%v is not above 0 and at most 1 (all blocks)", j.Sample)
+	}
+	if j.Retries.MaxWait < j.Retries.FirstWait {
+		d.fail(path+".retries.max_wait", "%v is less than first_wait (%v)", j.Retries.MaxWait, j.Retries.FirstWait)
+	}
+	available(d, path+".engine", j.Engine, []string{"native"}, []string{"server", "both"})
+}
+
+func between(d *document, path string, got, low, high int) {
+	if got < low || got > high {
+		d.fail(path, "%d is not between %d and %d", got, low, high)
+	}
+}
+
+func validatePushgateway(s string, d *document) {
+	if s == "" {
+		return
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		d.fail("metrics.pushgateway", "not a URL: write http://host:9091")
+	}
+}
+
+func validateHTTP(c *Config, d *document) {
+	_, port, err := net.SplitHostPort(c.HTTP.Listen)
+	if err != nil || port == "" {
+		d.fail("http.listen", "%q is no address: write host:port, such as 127.0.0.1:8480", c.HTTP.Listen)
+		return
+	}
+	if c.HTTP.Token != "" && c.HTTP.TokenFile != "" {
+		d.fail("http.token", "http.token_file is set too: keep one")
+	}
+	if !Loopback(c.HTTP.Listen) && c.HTTP.Token == "" && c.HTTP.TokenFile == "" {
+		d.fail("http.listen", "%q can be reached from other machines: set http.token_file (or http.token), or listen on 127.0.0.1", c.HTTP.Listen)
+	}
+	if c.HTTP.TokenFile == "" {
+		checkToken(c, d)
+	}
+}
+
+const minToken = 16
+
+// checkToken refuses tokens that can be guessed or that no header can carry.
+func checkToken(c *Config, d *document) {
+	t, path := c.HTTP.Token.Reveal(), "http.token"
+	if c.HTTP.TokenFile != "" {
+		path = "http.token_file"
+	} else if t == "" {
+		return
+	}
+	if len(d.faults) > 0 {
+		return
+	}
+	if len(t) < minToken {
+		d.fail(path, "the token has %d bytes: use at least %d random ones", len(t), minToken)
+	}
+	if strings.ContainsFunc(t, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		d.fail(path, "the token has spaces or other bytes that a header cannot carry: use letters and digits")
+	}
+}
+
+// Loopback reports whether a listen address can be reached from this machine only.
+func Loopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
