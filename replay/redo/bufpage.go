@@ -51,8 +51,19 @@ func checkBounds(p page.Page) error {
 // unused or the next new one, without, later line pointers move up by one.
 // The bytes that pad the item keep what the hole held.
 func pageAddItem(p page.Page, item []byte, off int, overwrite, isHeap bool) (int, error) {
-	if err := checkBounds(p); err != nil {
+	off, room, err := pageReserve(p, len(item), off, overwrite, isHeap)
+	if err != nil {
 		return 0, err
+	}
+	copy(room, item)
+	return off, nil
+}
+
+// pageReserve is pageAddItem without the item: it returns the size bytes of
+// the page that the caller fills.
+func pageReserve(p page.Page, size, off int, overwrite, isHeap bool) (int, []byte, error) {
+	if err := checkBounds(p); err != nil {
+		return 0, nil, err
 	}
 	limit := p.NumItems() + 1
 	shuffle := off != 0 && off < limit && !overwrite
@@ -61,30 +72,29 @@ func pageAddItem(p page.Page, item []byte, off int, overwrite, isHeap bool) (int
 	}
 	switch {
 	case off < 1 || off > limit:
-		return 0, errItemBeyond
+		return 0, nil, errItemBeyond
 	case isHeap && off > maxHeapTuples:
-		return 0, errItemTooMany
+		return 0, nil, errItemTooMany
 	case !shuffle && off < limit && !reusable(p.ItemID(off)):
-		return 0, errItemUsed
+		return 0, nil, errItemUsed
 	}
 	lower := p.Lower()
 	if off == limit || shuffle {
 		lower += page.ItemIDSize
 	}
-	upper := p.Upper() - maxAlign(len(item))
+	upper := p.Upper() - maxAlign(size)
 	if lower > upper {
-		return 0, errItemNoRoom
+		return 0, nil, errItemNoRoom
 	}
 	if shuffle {
 		from := page.HeaderSize + (off-1)*page.ItemIDSize
 		end := page.HeaderSize + (limit-1)*page.ItemIDSize
 		copy(p[from+page.ItemIDSize:end+page.ItemIDSize], p[from:end])
 	}
-	p.SetItemID(off, page.MakeItemID(upper, page.LPNormal, len(item)))
-	copy(p[upper:], item)
+	p.SetItemID(off, page.MakeItemID(upper, page.LPNormal, size))
 	p.SetLower(lower)
 	p.SetUpper(upper)
-	return off, nil
+	return off, p[upper : upper+size : upper+size], nil
 }
 
 // reusable says whether a line pointer is unused and holds no storage.

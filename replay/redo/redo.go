@@ -1,0 +1,138 @@
+// Package redo applies WAL records to pages: one file per resource manager,
+// pure functions, bytes in and bytes out. It mirrors PostgreSQL's redo
+// routines (heap_redo, btree_redo, …), which read no block but the one they
+// change; docs/architecture.md lists the exceptions and who handles them.
+package redo
+
+import (
+	"errors"
+	"fmt"
+
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/page"
+	"redoubt/internal/pg/wal"
+)
+
+// Env is what redo depends on besides record and page.
+type Env struct {
+	// HintBitsLogged is XLogHintBitIsNeeded(): data checksums or wal_log_hints
+	// are on. It decides whether a VISIBLE record sets its heap page's LSN.
+	HintBitsLogged bool
+}
+
+// Outcome is what Apply did to the page.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Skipped     Outcome = iota // the page's LSN is not older than the record's: already there
+	NoChange                   // the record does not change this block
+	Changed                    // an incremental change
+	Restored                   // the whole page came from a full-page image
+	Initialised                // the whole page was built from nothing
+)
+
+// ErrUnsupported says that no redo is known for the record: the block is
+// tainted until the next image.
+var ErrUnsupported = errors.New("no redo for this record")
+
+// Error says why a record does not fit the page it belongs to.
+type Error struct {
+	LSN    pg.LSN
+	Record string // "Heap UPDATE"
+	Block  pg.Block
+	Detail string
+	Err    error // the cause if it has a type of its own, such as *wal.DialectError
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("redo %s at %s on %s: %s", e.Record, e.LSN, e.Block, e.Detail)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// call is one application of a record to one block.
+type call struct {
+	env  *Env
+	rec  *wal.Record
+	ref  *wal.BlockRef
+	page page.Page
+	// keepLSN tells Apply not to set the page's LSN.
+	keepLSN bool
+	// unchanged tells Apply that the record leaves this block alone.
+	unchanged bool
+}
+
+// errorf makes an *Error for this call.
+func (c *call) errorf(format string, args ...any) error {
+	return c.newError(fmt.Sprintf(format, args...), nil)
+}
+
+// fail makes an *Error for this call out of err, which errors.As still finds.
+func (c *call) fail(err error) error { return c.newError(err.Error(), err) }
+
+func (c *call) newError(detail string, cause error) *Error {
+	return &Error{
+		LSN:    c.rec.LSN,
+		Record: c.rec.Rmgr.String() + " " + wal.OpName(c.rec.Rmgr, c.rec.Info, c.rec.Major),
+		Block:  c.ref.Block,
+		Detail: detail,
+		Err:    cause,
+	}
+}
+
+// handler redoes the part of a record that belongs to one block reference;
+// full-page images, WILL_INIT zeroing, the LSN check and setting the LSN are Apply's.
+type handler func(c *call) error
+
+// handlers by resource manager; nil taints.
+var handlers = [256]handler{
+	pg.RmgrXLOG:     redoXLOG,
+	pg.RmgrHeap:     redoHeap,
+	pg.RmgrHeap2:    redoHeap2,
+	pg.RmgrSequence: redoSequence,
+}
+
+// Apply redoes what rec does to the block of ref, in place. p is the block's
+// page as left by all earlier records; its content may be anything. After an
+// error p is undefined. Errors are ErrUnsupported and *Error.
+//
+// Source: access/transam/xlogutils.c, XLogReadBufferForRedoExtended.
+func Apply(env *Env, rec *wal.Record, ref *wal.BlockRef, p page.Page) (Outcome, error) {
+	c := &call{env: env, rec: rec, ref: ref, page: p}
+	if ref.HasImage && ref.Image.Apply {
+		if err := ref.Image.Restore(p); err != nil {
+			return Skipped, c.errorf("restore full-page image: %v", err)
+		}
+		if !p.IsNew() {
+			p.SetLSN(rec.End)
+		}
+		return Restored, nil
+	}
+	h := handlers[rec.Rmgr]
+	if h == nil {
+		return Skipped, ErrUnsupported
+	}
+	outcome := Changed
+	switch {
+	case ref.WillInit:
+		clear(p)
+		outcome = Initialised
+	case rec.End <= p.LSN():
+		return Skipped, nil
+	}
+	if err := h(c); err != nil {
+		return Skipped, err
+	}
+	if c.unchanged {
+		return NoChange, nil
+	}
+	if !c.keepLSN {
+		p.SetLSN(rec.End)
+	}
+	return outcome, nil
+}
+
+// Supported reports whether redo knows the record's resource manager: if not,
+// the blocks it references without an image are tainted.
+func Supported(r pg.RmgrID) bool { return handlers[r] != nil }
