@@ -51,8 +51,9 @@ var operations = []operation{
 	{"transfer", transfer}, {"transfer", transfer}, {"transfer", transfer}, {"transfer", transfer},
 	{"insert", insertRows}, {"insert", insertRows}, {"update keys", updateKeys}, {"delete", deleteRows},
 	{"copy", copyRows}, {"toast", toast}, {"upsert", upsert}, {"upsert", upsert},
-	{"duplicates", duplicates}, {"shrink", shrink}, {"sequences", sequences},
+	{"duplicates", duplicates}, {"shrink", shrink}, {"expire", expire}, {"sequences", sequences},
 	{"abort", abort}, {"subtransactions", subtransactions}, {"multixact", multixact}, {"foreign key", foreignKey},
+	{"lock updated", lockUpdated},
 	{"lock only", lockOnly}, {"two-phase", twoPhase}, {"vacuum", vacuum}, {"freeze", freeze},
 	{"truncate", truncate}, {"rewrite", rewrite}, {"index", index}, {"temporary", temporary}, {"unlogged", unlogged},
 	{"database", database}, {"tablespace", tablespace}, {"checkpoint", checkpoint},
@@ -124,6 +125,11 @@ func shrink(ctx context.Context, w *worker) error {
 		"DELETE FROM wide WHERE id > 3200",
 		"VACUUM tag", "VACUUM wide",
 		fmt.Sprintf("INSERT INTO wide SELECT i, md5(i || 'w%d'), 'y' FROM generate_series(3000, 3400) i ON CONFLICT DO NOTHING", w.id))
+}
+
+// expire deletes the oldest rows: whole leaf pages of the primary key go and are recycled.
+func expire(ctx context.Context, w *worker) error {
+	return w.do(ctx, "DELETE FROM history WHERE id < (SELECT avg(id) FROM history)", "VACUUM history")
 }
 
 func sequences(ctx context.Context, w *worker) error {

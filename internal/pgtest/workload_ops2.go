@@ -37,6 +37,24 @@ func foreignKey(ctx context.Context, w *worker) error {
 	return w.do(ctx, "COMMIT", fmt.Sprintf("DELETE FROM child WHERE id %% 13 = %d", w.between(0, 12)))
 }
 
+// lockUpdated locks a row that the other session is updating: the lock spreads
+// to the new version.
+func lockUpdated(ctx context.Context, w *worker) error {
+	id := w.account()
+	if err := w.do(ctx, "BEGIN", fmt.Sprintf("UPDATE account SET note = 'moving' WHERE id = %d", id)); err != nil {
+		return err
+	}
+	for _, s := range []string{"BEGIN", fmt.Sprintf("SELECT * FROM account WHERE id = %d FOR KEY SHARE", id)} {
+		if err := w.on(ctx, w.b, s); err != nil {
+			return err
+		}
+	}
+	if err := w.do(ctx, "COMMIT"); err != nil {
+		return err
+	}
+	return w.on(ctx, w.b, "COMMIT")
+}
+
 // lockOnly leaves xmax set by lockers that change nothing, some of them aborted.
 func lockOnly(ctx context.Context, w *worker) error {
 	for _, end := range []string{"COMMIT", "ROLLBACK"} {
