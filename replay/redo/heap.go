@@ -2,6 +2,7 @@ package redo
 
 import (
 	"redoubt/internal/pg"
+	"redoubt/internal/pg/page"
 	"redoubt/internal/pg/wal"
 )
 
@@ -76,8 +77,8 @@ func (c *call) heapInsert() error {
 	if err != nil {
 		return err
 	}
-	copy(t[tupleHeaderSize:], body)
-	t.setNew(h, c.rec.XID, 0, c.ref.Number, rec.Offset)
+	copy(t[page.HeapTupleHeaderSize:], body)
+	initTuple(t, h, c.rec.XID, 0, c.ref.Number, rec.Offset)
 	if rec.Flags&wal.InsertAllVisibleCleared != 0 {
 		setAllVisible(c.page, false)
 	}
@@ -97,22 +98,22 @@ func (c *call) heapDelete() error {
 	if err != nil {
 		return err
 	}
-	t.setLockBits(rec.Infobits)
-	t.setHotUpdated(false)
+	setLockBits(t, rec.Infobits)
+	setHotUpdated(t, false)
 	if rec.Flags&wal.DeleteIsSuper != 0 {
-		t.setXMin(0) // an insertion that lost a race against its conflict
+		t.SetXmin(0) // an insertion that lost a race against its conflict
 	} else {
-		t.setXMax(rec.XMax)
+		t.SetXmax(rec.XMax)
 	}
-	t.setCID0()
+	clearCID(t)
 	setPrunable(c.page, c.rec.XID)
 	if rec.Flags&wal.DeleteAllVisibleCleared != 0 {
 		setAllVisible(c.page, false)
 	}
 	if rec.Flags&wal.DeleteIsPartitionMove != 0 {
-		t.setCTID(pg.InvalidBlock, movedPartitionsOffset)
+		t.SetCtid(pg.InvalidBlock, page.MovedPartitionsOffset)
 	} else {
-		t.setCTID(c.ref.Number, rec.Offset)
+		t.SetCtid(c.ref.Number, int(rec.Offset))
 	}
 	return nil
 }
@@ -123,12 +124,12 @@ func (c *call) heapConfirm() error {
 	if err != nil {
 		return err
 	}
-	t.setCTID(c.ref.Number, off)
+	t.SetCtid(c.ref.Number, int(off))
 	return nil
 }
 
 // heapOffset finds the one tuple that CONFIRM and INPLACE name.
-func (c *call) heapOffset() (tuple, uint16, error) {
+func (c *call) heapOffset() (page.HeapTuple, uint16, error) {
 	off, err := wal.DecodeHeapOffset(c.rec)
 	if err != nil {
 		return nil, 0, c.fail(err)
@@ -146,12 +147,12 @@ func (c *call) heapLock() error {
 	if err != nil {
 		return err
 	}
-	if t.lockedOnly() {
-		t.setHotUpdated(false)
-		t.setCTID(c.ref.Number, rec.Offset)
+	if t.XmaxLockedOnly() {
+		setHotUpdated(t, false)
+		t.SetCtid(c.ref.Number, int(rec.Offset))
 	}
-	t.setXMax(rec.XMax)
-	t.setCID0()
+	t.SetXmax(rec.XMax)
+	clearCID(t)
 	return nil
 }
 
@@ -161,13 +162,13 @@ func (c *call) heapLockUpdated() error {
 	if err != nil {
 		return err
 	}
-	t.setXMax(rec.XMax)
+	t.SetXmax(rec.XMax)
 	return nil
 }
 
 // heapLocked finds the tuple that LOCK and LOCK_UPDATED name and sets its
 // lock bits.
-func (c *call) heapLocked() (tuple, wal.HeapLock, error) {
+func (c *call) heapLocked() (page.HeapTuple, wal.HeapLock, error) {
 	rec, err := wal.DecodeHeapLock(c.rec)
 	if err != nil {
 		return nil, rec, c.fail(err)
@@ -179,7 +180,7 @@ func (c *call) heapLocked() (tuple, wal.HeapLock, error) {
 	if err != nil {
 		return nil, rec, err
 	}
-	t.setLockBits(rec.Infobits)
+	setLockBits(t, rec.Infobits)
 	return t, rec, nil
 }
 
@@ -189,9 +190,9 @@ func (c *call) heapInplace() error {
 	if err != nil {
 		return err
 	}
-	if want := len(t) - t.hoff(); want != len(c.ref.Data) {
+	if want := len(t) - t.Hoff(); want != len(c.ref.Data) {
 		return c.errorf("tuple %d holds %d bytes of data, the record %d", off, want, len(c.ref.Data))
 	}
-	copy(t[t.hoff():], c.ref.Data)
+	copy(t[t.Hoff():], c.ref.Data)
 	return nil
 }

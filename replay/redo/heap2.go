@@ -68,8 +68,8 @@ func (c *call) heapMultiInsert() error {
 		if err != nil {
 			return err
 		}
-		copy(t[tupleHeaderSize:], body)
-		t.setNew(h, c.rec.XID, 0, c.ref.Number, off)
+		copy(t[page.HeapTupleHeaderSize:], body)
+		initTuple(t, h, c.rec.XID, 0, c.ref.Number, off)
 	}
 	if n := tuples.Rest(); n != 0 {
 		return c.errorf("block data has %d bytes behind its %d tuples", n, rec.Count)
@@ -158,15 +158,15 @@ func (c *call) freeze(plan *wal.FreezePlan) error {
 		if err != nil {
 			return err
 		}
-		t.setXMax(plan.XMax)
+		t.SetXmax(plan.XMax)
 		if plan.Flags&wal.FreezeXVac != 0 {
-			t.setField3(frozenXID)
+			t.SetField3(frozenXID)
 		}
 		if plan.Flags&wal.InvalidXVac != 0 {
-			t.setField3(0)
+			t.SetField3(0)
 		}
-		t.setInfomask(plan.Infomask)
-		t.setInfomask2(plan.Infomask2)
+		t.SetInfomask(plan.Infomask)
+		t.SetInfomask2(plan.Infomask2)
 	}
 	return nil
 }

@@ -2,10 +2,11 @@ package redo
 
 import (
 	"redoubt/internal/pg"
+	"redoubt/internal/pg/page"
 	"redoubt/internal/pg/wal"
 )
 
-// heapUpdate is heap_xlog_update. Block 0 is the page of the new tuple, block
+// heapUpdate is heap_xlog_update. Block 0 is the page of the new page.HeapTuple, block
 // 1 the page of the old one, absent if they are the same.
 func (c *call) heapUpdate(hot bool) error {
 	rec, err := wal.DecodeHeapUpdate(c.rec)
@@ -45,16 +46,16 @@ func (c *call) updateWithin(rec *wal.HeapUpdate, hot bool) error {
 }
 
 // updateOld marks the old tuple as updated and returns it.
-func (c *call) updateOld(rec *wal.HeapUpdate, hot bool, newBlock pg.BlockNumber) (tuple, error) {
+func (c *call) updateOld(rec *wal.HeapUpdate, hot bool, newBlock pg.BlockNumber) (page.HeapTuple, error) {
 	t, err := c.tuple(rec.OldOffset)
 	if err != nil {
 		return nil, err
 	}
-	t.setLockBits(rec.OldInfobits)
-	t.setHotUpdated(hot)
-	t.setXMax(rec.OldXMax)
-	t.setCID0()
-	t.setCTID(newBlock, rec.NewOffset)
+	setLockBits(t, rec.OldInfobits)
+	setHotUpdated(t, hot)
+	t.SetXmax(rec.OldXMax)
+	clearCID(t)
+	t.SetCtid(newBlock, int(rec.NewOffset))
 	setPrunable(c.page, c.rec.XID)
 	if rec.Flags&wal.UpdateOldAllVisibleCleared != 0 {
 		setAllVisible(c.page, false)
@@ -63,8 +64,8 @@ func (c *call) updateOld(rec *wal.HeapUpdate, hot bool, newBlock pg.BlockNumber)
 }
 
 // updateNew adds the new tuple. The start and the end of its data may have
-// to come from the old tuple, which then is on the same page.
-func (c *call) updateNew(rec *wal.HeapUpdate, old tuple) error {
+// to come from the old page.HeapTuple, which then is on the same page.
+func (c *call) updateNew(rec *wal.HeapUpdate, old page.HeapTuple) error {
 	u, err := wal.DecodeHeapUpdateTuple(c.rec, c.ref, rec.Flags)
 	if err != nil {
 		return c.fail(err)
@@ -77,11 +78,11 @@ func (c *call) updateNew(rec *wal.HeapUpdate, old tuple) error {
 	if err != nil {
 		return err
 	}
-	at := tupleHeaderSize
+	at := page.HeapTupleHeaderSize
 	for _, part := range [...][]byte{u.Bitmap, prefix, u.Data, suffix} {
 		at += copy(t[at:], part)
 	}
-	t.setNew(u.Header, c.rec.XID, rec.NewXMax, c.ref.Number, rec.NewOffset)
+	initTuple(t, u.Header, c.rec.XID, rec.NewXMax, c.ref.Number, rec.NewOffset)
 	if rec.Flags&wal.UpdateNewAllVisibleCleared != 0 {
 		setAllVisible(c.page, false)
 	}
@@ -89,14 +90,14 @@ func (c *call) updateNew(rec *wal.HeapUpdate, old tuple) error {
 }
 
 // sharedData is what the new tuple has in common with the old one.
-func (c *call) sharedData(u *wal.UpdateTuple, old tuple) (prefix, suffix []byte, err error) {
+func (c *call) sharedData(u *wal.UpdateTuple, old page.HeapTuple) (prefix, suffix []byte, err error) {
 	if u.Prefix == 0 && u.Suffix == 0 {
 		return nil, nil, nil
 	}
 	if old == nil {
 		return nil, nil, c.errorf("the new tuple takes data from an old tuple on another page")
 	}
-	from := old.hoff()
+	from := old.Hoff()
 	if from+int(u.Prefix) > len(old) || from+int(u.Suffix) > len(old) {
 		return nil, nil, c.errorf("prefix %d and suffix %d do not fit the old tuple of %d bytes with header of %d",
 			u.Prefix, u.Suffix, len(old), from)
