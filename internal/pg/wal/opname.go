@@ -60,19 +60,24 @@ func opNameBefore(r pg.RmgrID, op uint8, major int) (string, bool) {
 // prints it: "HOT_UPDATE", "INSERT+INIT", "CHECKPOINT_ONLINE"; "UNKNOWN (70)"
 // for operations that have none. info is the whole xl_info.
 func OpName(r pg.RmgrID, info uint8, major int) string {
-	op := info & 0xF0
-	if r == pg.RmgrTransaction {
-		op = info & 0x70 // XLOG_XACT_OPMASK; 0x80 says that xinfo follows
+	if name := opName(r, info, major); name != "" {
+		return name
 	}
-	if r == pg.RmgrGeneric {
+	return fmt.Sprintf("UNKNOWN (%x)", info&0xF0)
+}
+
+// opName is OpName, but "" for unknown operations.
+func opName(r pg.RmgrID, info uint8, major int) string {
+	op := info & 0xF0
+	switch r {
+	case pg.RmgrTransaction:
+		op &= xactOpMask
+	case pg.RmgrGeneric:
 		return "Generic" // one name, whatever the operation
 	}
 	name, older := opNameBefore(r, op, major)
 	if !older && r.BuiltIn() {
 		name = opNames[r][op>>4]
-	}
-	if name == "" {
-		return fmt.Sprintf("UNKNOWN (%x)", op)
 	}
 	return name
 }

@@ -11,8 +11,8 @@ import (
 // SizeOfXLogShortPHD, SizeOfXLogLongPHD). Other page sizes are refused.
 const (
 	PageSize        = 8192
-	shortHeaderSize = 24
-	longHeaderSize  = 40
+	ShortHeaderSize = 24
+	LongHeaderSize  = 40
 )
 
 // Bits of xlp_info.
@@ -54,7 +54,7 @@ type PageHeader struct {
 // ParsePageHeader reads the header of a WAL page. It checks nothing but that
 // the bytes suffice.
 func ParsePageHeader(page []byte) (PageHeader, error) {
-	if len(page) < shortHeaderSize {
+	if len(page) < ShortHeaderSize {
 		return PageHeader{}, fmt.Errorf("parse WAL page header: %w", errShort)
 	}
 	h := PageHeader{
@@ -67,7 +67,7 @@ func ParsePageHeader(page []byte) (PageHeader, error) {
 	if !h.Long() {
 		return h, nil
 	}
-	if len(page) < longHeaderSize {
+	if len(page) < LongHeaderSize {
 		return PageHeader{}, fmt.Errorf("parse long WAL page header: %w", errShort)
 	}
 	h.SystemID = binary.LittleEndian.Uint64(page[24:])
@@ -82,9 +82,9 @@ func (h *PageHeader) Long() bool { return h.Info&longHeader != 0 }
 // Size is the length of the header in bytes; a record may begin behind it.
 func (h *PageHeader) Size() int {
 	if h.Long() {
-		return longHeaderSize
+		return LongHeaderSize
 	}
-	return shortHeaderSize
+	return ShortHeaderSize
 }
 
 // Major is the PostgreSQL major version that wrote the page, 0 if none that is known.

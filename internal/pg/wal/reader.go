@@ -191,7 +191,7 @@ func (r *Reader) openPage(at pg.LSN) error {
 // to the known first record, which is none that could follow a header.
 func (r *Reader) headless(at pg.LSN, page []byte) bool {
 	before := r.cfg.Start - at // of another page: more than a page, or wrapped around to more
-	return !r.cfg.FindFirst && before >= longHeaderSize && before < PageSize && isZero(page[:before])
+	return !r.cfg.FindFirst && before >= LongHeaderSize && before < PageSize && isZero(page[:before])
 }
 
 // borrowHeader makes up the header of a page without one: version and TLI of

@@ -236,13 +236,12 @@ func (r *Reader) finish(rec *Record, raw []byte, lsn, end pg.LSN, tli pg.TLI) er
 //
 // Source: access/transam/xlogrecovery.c, VerifyOverwriteContrecord.
 func (r *Reader) checkOverwrite(rec *Record) error {
-	c := newCursor(rec.Main)
-	named := pg.LSN(c.u64())
-	if c.err() != nil {
-		return &EndError{rec.LSN, EndBadRecordContent, "OVERWRITE_CONTRECORD: " + c.err().Error()}
+	o, _, err := DecodeOverwriteContrecord(rec)
+	if err != nil {
+		return &EndError{rec.LSN, EndBadRecordContent, err.Error()}
 	}
-	if named != r.dropped && (r.records || r.dropped != 0) {
-		return &EndError{rec.LSN, EndBadRecordContent, fmt.Sprintf("OVERWRITE_CONTRECORD names %s, the record cut off is %s", named, r.dropped)}
+	if o.LSN != r.dropped && (r.records || r.dropped != 0) {
+		return &EndError{rec.LSN, EndBadRecordContent, fmt.Sprintf("OVERWRITE_CONTRECORD names %s, the record cut off is %s", o.LSN, r.dropped)}
 	}
 	return nil
 }
