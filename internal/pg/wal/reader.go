@@ -32,6 +32,10 @@ type Config struct {
 	// Prev is the LSN of the record before Start, which the first record's
 	// xl_prev must name; 0 if it is not known.
 	Prev pg.LSN
+	// History is the timeline that is read: a page of another TLI than it says,
+	// as an abandoned branch has, ends the stream. Without it any TLI is taken
+	// that does not go backwards.
+	History History
 }
 
 // Reader decodes a stream of WAL, record by record. It checks page headers,
@@ -242,7 +246,10 @@ func (r *Reader) checkPage(h *PageHeader, at pg.LSN, page []byte) *EndError {
 		return end
 	}
 	major := h.Major()
+	tli := r.cfg.History.TLIAt(at)
 	switch {
+	case tli != 0 && h.TLI != tli:
+		return &EndError{at, EndBadPage, fmt.Sprintf("the page is of TLI %d, by the timeline's history it is of TLI %d", h.TLI, tli)}
 	case r.major != 0 && major != r.major:
 		return &EndError{at, EndBadPage, fmt.Sprintf("the page is of PostgreSQL %d, the one before of %d", major, r.major)}
 	case h.TLI < r.header.TLI:
