@@ -90,6 +90,7 @@ var handlers = [256]handler{
 	pg.RmgrXLOG:     redoXLOG,
 	pg.RmgrHeap:     redoHeap,
 	pg.RmgrHeap2:    redoHeap2,
+	pg.RmgrBtree:    redoBtree,
 	pg.RmgrSequence: redoSequence,
 }
 

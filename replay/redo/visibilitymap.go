@@ -223,3 +223,12 @@ func VMTruncate(p page.Page, heapBlocks pg.BlockNumber) bool {
 	}
 	return changed
 }
+
+// VMTruncation says what a truncation of the heap to heapBlocks blocks leaves
+// of its visibility map: blocks 0 to last-1 whole, and if tail, block last too,
+// with the bits of the heap blocks beyond the end cleared.
+//
+// Source: access/heap/visibilitymap.c, visibilitymap_prepare_truncate.
+func VMTruncation(heapBlocks pg.BlockNumber) (last pg.BlockNumber, tail bool) {
+	return VMBlock(heapBlocks), heapBlocks%vmBlocksPerPage != 0
+}

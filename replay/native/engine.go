@@ -1,0 +1,233 @@
+package native
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/datadir"
+	"redoubt/internal/pg/wal"
+	"redoubt/replay"
+	"redoubt/replay/redo"
+)
+
+// Config sizes an Engine. The zero value of a field means its default.
+type Config struct {
+	Workers int   // default: one per core
+	Memory  int64 // bytes of pages held in memory, all workers together; default 1 GiB
+	// Scratch is the directory for pages beyond Memory; default os.TempDir().
+	Scratch string
+	// ScratchMinFree is what stays free in Scratch, bytes.
+	ScratchMinFree int64
+	// Filter, if set, says which blocks are replayed; the others are ignored,
+	// but for the sizes of their relations.
+	Filter func(pg.RelFork, pg.BlockNumber) bool
+	// MaxFindings bounds the consistency mismatches that are kept; all are counted.
+	MaxFindings int
+}
+
+// Span is what an Engine replays: records that start in [From, To).
+type Span struct {
+	pg.Range
+	TLI pg.TLI // of From; informational
+	// Clean says that the base is of exactly From: a page newer than the
+	// record that is applied to it is a finding, and not an LSN interlock.
+	Clean bool
+}
+
+// Engine replays one span over one base. Use it once, in this order: Scan,
+// the base through the Engine as a datadir.Visitor, SetBase, Replay. It is not
+// safe for concurrent use; it runs goroutines of its own.
+type Engine struct {
+	cfg     Config
+	src     replay.WALSource
+	span    Span
+	workers int
+
+	touched map[pg.RelFork]*touch
+	keepDB  map[dbKey]bool
+
+	rels   map[pg.RelFork]*relation
+	stores []*store
+	env    redo.Env
+
+	maps      map[dbKey][]byte // relation map files as replayed so far; {GlobalTablespaceOID, 0} is the global one
+	commitTs  bool
+	checksums bool
+	slruCut   [pg.NumSLRUs]*uint32 // pages before it were truncated
+	slruGone  [pg.NumSLRUs]bool    // the base's pages were removed
+	copied    map[dbKey]pg.LSN     // databases created by file copy, and the record
+	walLogged map[dbKey]bool       // databases created page by page
+}
+
+type dbKey struct{ spc, db pg.OID }
+
+// touch is what Scan learns of one relation fork.
+type touch struct {
+	all  blockSet // blocks that a record of the span references or implies
+	need blockSet // those of them whose first such record builds on the base's page
+}
+
+// New makes an Engine for span of src.
+func New(cfg Config, src replay.WALSource, span Span) *Engine {
+	if cfg.Workers <= 0 {
+		cfg.Workers = runtime.GOMAXPROCS(0)
+	}
+	if cfg.Memory <= 0 {
+		cfg.Memory = 1 << 30
+	}
+	if cfg.MaxFindings <= 0 {
+		cfg.MaxFindings = 1000
+	}
+	e := &Engine{
+		cfg: cfg, src: src, span: span, workers: cfg.Workers,
+		touched: make(map[pg.RelFork]*touch),
+		keepDB:  make(map[dbKey]bool),
+		rels:    make(map[pg.RelFork]*relation),
+		maps:    make(map[dbKey][]byte),
+		copied:  make(map[dbKey]pg.LSN), walLogged: make(map[dbKey]bool),
+	}
+	budget := max(int(cfg.Memory/pg.BlockSize)/e.workers, 16)
+	for range e.workers {
+		e.stores = append(e.stores, &store{
+			budget:  budget,
+			scratch: scratch{dir: cfg.Scratch, minFree: cfg.ScratchMinFree},
+		})
+	}
+	return e
+}
+
+// Close frees the scratch files.
+func (e *Engine) Close() error {
+	var errs []error
+	for _, s := range e.stores {
+		errs = append(errs, s.scratch.close())
+	}
+	return errors.Join(errs...)
+}
+
+// Base is what redo must know of the base besides its pages, from pg_control.
+type Base struct {
+	Checksums   bool // data checksums
+	WALLogHints bool
+	CommitTs    bool // track_commit_timestamp
+}
+
+// SetBase tells the engine about the base; call it before Replay.
+func (e *Engine) SetBase(b Base) {
+	e.checksums = b.Checksums
+	e.env.HintBitsLogged = b.Checksums || b.WALLogHints
+	e.commitTs = b.CommitTs
+}
+
+// Touched reports whether the span's WAL references or implies the block.
+func (e *Engine) Touched(f pg.RelFork, b pg.BlockNumber) bool {
+	t := e.touched[f]
+	return t != nil && t.all.has(b)
+}
+
+// TouchedSLRU is Touched for an SLRU page.
+func (e *Engine) TouchedSLRU(p pg.SLRUPage) bool {
+	return e.Touched(slruFork(p.SLRU), pg.BlockNumber(p.Page))
+}
+
+var _ datadir.Visitor = (*Engine)(nil)
+
+// Blocks keeps the pages that redo needs.
+func (e *Engine) Blocks(f datadir.RelFile, first pg.BlockNumber, pages []byte) error {
+	if f.Temp || f.Fork == pg.FSMFork {
+		return nil
+	}
+	t := e.touched[f.RelFork]
+	keepAll := e.keepDB[dbKey{f.Spc, f.DB}]
+	if t == nil && !keepAll {
+		return nil
+	}
+	for i := 0; i+pg.BlockSize <= len(pages); i += pg.BlockSize {
+		b := first + pg.BlockNumber(i/pg.BlockSize)
+		if keepAll || t.need.has(b) {
+			if err := e.keep(e.baseRelation(f.RelFork), b, pages[i:i+pg.BlockSize]); err != nil {
+				return fmt.Errorf("keep page of %s: %w", f.Path, err)
+			}
+		}
+	}
+	return nil
+}
+
+// EndRelation learns a relation's size.
+func (e *Engine) EndRelation(f datadir.RelFile, size int64) error {
+	if f.Temp || f.Fork == pg.FSMFork {
+		return nil
+	}
+	r := e.baseRelation(f.RelFork)
+	end := pg.BlockNumber(int64(f.Segment)*pg.BlocksPerFile + size/pg.BlockSize)
+	if end > r.size {
+		r.size, r.baseBlocks, r.baseSize = end, end, end
+	}
+	return nil
+}
+
+// File keeps relation maps and the SLRU pages that redo needs.
+func (e *Engine) File(path string, content []byte) error {
+	switch c := datadir.Classify(path); c.Class {
+	case datadir.RelationMap:
+		e.maps[dbKey{c.Spc, c.DB}] = append([]byte(nil), content...)
+	case datadir.SLRUSegment:
+		return e.baseSLRU(c.SLRU, c.First, content)
+	}
+	return nil
+}
+
+func (e *Engine) baseSLRU(s pg.SLRU, first uint32, content []byte) error {
+	f := slruFork(s)
+	t := e.touched[f]
+	if t == nil {
+		return nil
+	}
+	for i := 0; i+pg.BlockSize <= len(content); i += pg.BlockSize {
+		b := pg.BlockNumber(first) + pg.BlockNumber(i/pg.BlockSize)
+		if !t.all.has(b) {
+			continue
+		}
+		if err := e.keep(e.relation(f), b, content[i:i+pg.BlockSize]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// baseRelation is relation for one that the base has.
+func (e *Engine) baseRelation(f pg.RelFork) *relation {
+	r := e.relation(f)
+	r.created = false
+	return r
+}
+
+// keep puts a page of the base into the overlay.
+func (e *Engine) keep(r *relation, b pg.BlockNumber, p []byte) error {
+	w := e.owner(r.fork, b)
+	bl := r.make(w, b)
+	bl.inBase = true
+	dst, err := e.stores[w].load(bl)
+	if err != nil {
+		return err
+	}
+	copy(dst, p)
+	return nil
+}
+
+// errStop ends a pass early without being an error of its own.
+var errStop = errors.New("stop")
+
+// nextRecord is where the record after one that ends at end starts: the bare
+// position, or behind the header of the page that begins there.
+func nextRecord(end pg.LSN, segmentSize int64) pg.LSN {
+	if end%pg.BlockSize != 0 {
+		return end
+	}
+	if uint64(end)%uint64(segmentSize) == 0 {
+		return end + wal.LongHeaderSize
+	}
+	return end + wal.ShortHeaderSize
+}

@@ -1,0 +1,167 @@
+package native
+
+import (
+	"fmt"
+	"slices"
+
+	"redoubt/internal/pg"
+	"redoubt/replay/redo"
+)
+
+// Result is what a replay leaves: the overlay over the base. It lives until
+// the Engine is closed and may be read by several goroutines.
+type Result struct {
+	ImagesChecked  int64      // consistency images compared
+	MismatchCount  int64      // of them, those that differ
+	Mismatches     []Mismatch // at most Config.MaxFindings, in WAL order
+	BlocksReplayed int64      // blocks in the overlay that a record touched, SLRU pages included
+	Evicted        int64      // pages that went to the scratch file
+	// UnknownRelUpdates counts, by resource manager, records without known redo
+	// that change more than the blocks they reference: any block may be affected.
+	UnknownRelUpdates map[pg.RmgrID]int64
+
+	e *Engine
+}
+
+func (e *Engine) result(workers []*worker, unknown map[pg.RmgrID]int64) *Result {
+	res := &Result{UnknownRelUpdates: unknown, e: e}
+	for _, w := range workers {
+		res.ImagesChecked += w.stats.imagesChecked
+		res.MismatchCount += w.stats.mismatchCount
+		res.Mismatches = append(res.Mismatches, w.stats.mismatches...)
+		res.Evicted += w.store.evicted
+	}
+	slices.SortFunc(res.Mismatches, func(a, b Mismatch) int {
+		if a.Record.LSN != b.Record.LSN {
+			return int(min(max(int64(a.Record.LSN)-int64(b.Record.LSN), -1), 1))
+		}
+		return a.Block.Compare(b.Block)
+	})
+	res.Mismatches = res.Mismatches[:min(len(res.Mismatches), e.cfg.MaxFindings)]
+	for _, r := range e.rels {
+		for _, m := range r.blocks {
+			for _, b := range m {
+				if b.touched {
+					res.BlocksReplayed++
+				}
+			}
+		}
+	}
+	return res
+}
+
+// Fork is a relation fork as replay leaves it.
+type Fork struct {
+	pg.RelFork
+	Size       pg.BlockNumber // blocks
+	BaseBlocks pg.BlockNumber // leading blocks that are the base's where the overlay has none; zero pages beyond
+	Created    bool           // by the span's WAL
+}
+
+// Forks lists the relation forks there are after replay, sorted, SLRUs and free space maps excluded.
+func (r *Result) Forks() []Fork {
+	out := make([]Fork, 0, len(r.e.rels))
+	for f, rel := range r.e.rels {
+		if _, slru := slruOf(f); !slru {
+			out = append(out, rel.describe())
+		}
+	}
+	slices.SortFunc(out, func(a, b Fork) int { return a.Compare(b.RelFork) })
+	return out
+}
+
+func (rel *relation) describe() Fork {
+	return Fork{RelFork: rel.fork, Size: rel.size, BaseBlocks: rel.baseBlocks, Created: rel.created}
+}
+
+// Fork describes one relation fork; ok is false if replay leaves none.
+func (r *Result) Fork(f pg.RelFork) (Fork, bool) {
+	rel := r.e.rels[f]
+	if rel == nil {
+		return Fork{}, false
+	}
+	return rel.describe(), true
+}
+
+// Page is one block after replay.
+type Page struct {
+	// Bytes is the page; nil if redo did not touch it, so that it is the
+	// base's (or all zeros beyond Fork.BaseBlocks). It may alias the overlay: read only.
+	Bytes     []byte
+	Touched   bool
+	Whole     bool // an image or WILL_INIT replaced it, so that nothing of the base is left
+	InBase    bool
+	Tainted   bool // unknown redo touched it last: not verifiable
+	TaintedBy pg.RmgrID
+	Invalid   pg.LSN // the record that needed the block when it was missing or zero, 0 if none
+	Future    pg.LSN // the first record that a clean base's page was newer than, 0 if none
+	Failed    error  // the first redo that failed on it
+	Last      RecordRef
+}
+
+// Page reads one block; buf is 8 KiB that Bytes may point to.
+func (r *Result) Page(f pg.RelFork, n pg.BlockNumber, buf []byte) (Page, error) {
+	rel := r.e.rels[f]
+	if rel == nil {
+		return Page{}, nil
+	}
+	w := r.e.owner(f, n)
+	b := rel.get(w, n)
+	if b == nil {
+		return Page{}, nil
+	}
+	p, err := r.e.stores[w].peek(b, buf)
+	if err != nil {
+		return Page{}, fmt.Errorf("read replayed %s block %d: %w", f, n, err)
+	}
+	return Page{
+		Bytes: p, Touched: b.touched, Whole: b.whole, InBase: b.inBase, Tainted: b.tainted, TaintedBy: b.taint,
+		Invalid: b.invalid, Future: b.future, Failed: b.failed, Last: b.last,
+	}, nil
+}
+
+// SLRUPage is Page for an SLRU; ok is false if no record of the span wrote it.
+func (r *Result) SLRUPage(p pg.SLRUPage, buf []byte) (pageBytes []byte, last RecordRef, ok bool, err error) {
+	pp, err := r.Page(slruFork(p.SLRU), pg.BlockNumber(p.Page), buf)
+	return pp.Bytes, pp.Last, pp.Bytes != nil, err
+}
+
+// SLRUPages lists the pages of an SLRU that the span's WAL wrote, sorted.
+func (r *Result) SLRUPages(s pg.SLRU) []uint32 {
+	rel := r.e.rels[slruFork(s)]
+	if rel == nil {
+		return nil
+	}
+	var out []uint32
+	for _, m := range rel.blocks {
+		for n := range m {
+			out = append(out, uint32(n))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// SLRUTruncated reports whether the page's segment was removed by the SLRU's
+// last truncation, so that nothing is expected of it.
+func (r *Result) SLRUTruncated(p pg.SLRUPage) bool {
+	cut := r.e.slruCut[p.SLRU]
+	return cut != nil && redo.SLRUBefore(p.SLRU, p.Page, *cut)
+}
+
+// SLRURemoved reports whether the base's pages of the SLRU were all removed.
+func (r *Result) SLRURemoved(s pg.SLRU) bool { return r.e.slruGone[s] }
+
+// RelMap is the content of a relation map file after replay, by tablespace and
+// database ({pg.GlobalTablespaceOID, 0} is the global one); nil if there is none.
+func (r *Result) RelMap(spc, db pg.OID) []byte { return r.e.maps[dbKey{spc, db}] }
+
+// CopiedDatabase reports the record that created the database by copying files.
+func (r *Result) CopiedDatabase(spc, db pg.OID) (pg.LSN, bool) {
+	l, ok := r.e.copied[dbKey{spc, db}]
+	return l, ok
+}
+
+// WALLoggedDatabase reports whether the span created the database page by
+// page (CREATE DATABASE … STRATEGY wal_log), which leaves empty visibility maps.
+func (r *Result) WALLoggedDatabase(spc, db pg.OID) bool { return r.e.walLogged[dbKey{spc, db}] }

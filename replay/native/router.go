@@ -1,0 +1,203 @@
+package native
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/wal"
+	"redoubt/replay/redo"
+)
+
+const (
+	workerBatch = 128 // items handed to a worker at a time
+	workerDepth = 16  // batches waiting per worker
+)
+
+// router sees every record in order: it hands block changes to the workers,
+// tracks sizes, and does itself what concerns whole relations and databases.
+type router struct {
+	*Engine
+	ctx     context.Context
+	in      []chan []item
+	pending [][]item
+	clears  []redo.VMClear
+	slru    []redo.SLRUOp
+	taint   map[pg.RmgrID]int64 // records of unknown redo that change more than their blocks
+}
+
+// Replay reads the span's WAL again and applies it. An error says that the
+// replay did not reach the span's end; single blocks that could not be redone
+// are data in the Result.
+func (e *Engine) Replay(ctx context.Context) (*Result, error) {
+	g, ctx := errgroup.WithContext(ctx)
+	r := &router{Engine: e, ctx: ctx, pending: make([][]item, e.workers), taint: make(map[pg.RmgrID]int64)}
+	workers := make([]*worker, e.workers)
+	for i := range workers {
+		ch := make(chan []item, workerDepth)
+		r.in = append(r.in, ch)
+		w := &worker{n: i, env: &e.env, clean: e.span.Clean, store: e.stores[i], max: e.cfg.MaxFindings}
+		workers[i] = w
+		g.Go(func() error { return w.run(ch) })
+	}
+	g.Go(func() error {
+		defer func() {
+			for _, ch := range r.in {
+				close(ch)
+			}
+		}()
+		st := &stream{src: e.src, span: e.span.Range}
+		if err := st.each(ctx, r.batch); err != nil {
+			return err
+		}
+		return r.flush()
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return e.result(workers, r.taint), nil
+}
+
+func (r *router) batch(b *batch) error {
+	for i := range b.recs {
+		if err := r.record(&b.recs[i]); err != nil {
+			return fmt.Errorf("replay %s record at %s: %w", b.recs[i].Rmgr, b.recs[i].LSN, err)
+		}
+	}
+	return nil
+}
+
+// send queues an item for worker w.
+func (r *router) send(w int, it item) error {
+	r.pending[w] = append(r.pending[w], it)
+	if len(r.pending[w]) < workerBatch {
+		return nil
+	}
+	return r.push(w)
+}
+
+func (r *router) push(w int) error {
+	items := r.pending[w]
+	r.pending[w] = make([]item, 0, workerBatch)
+	select {
+	case r.in[w] <- items:
+		return nil
+	case <-r.ctx.Done():
+		return r.ctx.Err()
+	}
+}
+
+func (r *router) flush() error {
+	for w := range r.pending {
+		if len(r.pending[w]) > 0 {
+			if err := r.push(w); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// sendAll queues an item for every worker.
+func (r *router) sendAll(it item) error {
+	for w := range r.pending {
+		if err := r.send(w, it); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drain waits until the workers have done everything sent so far.
+func (r *router) drain() error {
+	done := make(chan struct{}, r.workers)
+	if err := r.sendAll(item{kind: itemBarrier, done: done}); err != nil {
+		return err
+	}
+	if err := r.flush(); err != nil {
+		return err
+	}
+	for range r.workers {
+		select {
+		case <-done:
+		case <-r.ctx.Done():
+			return r.ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (r *router) record(rec *wal.Record) (err error) {
+	for i := range rec.Blocks {
+		if err := r.ref(rec, i); err != nil {
+			return err
+		}
+	}
+	if r.clears, err = redo.VMClears(rec, r.clears[:0]); err != nil {
+		return err
+	}
+	for _, c := range r.clears {
+		if err := r.clearVM(rec, c); err != nil {
+			return err
+		}
+	}
+	if r.slru, err = redo.SLRUOps(rec, r.commitTs, r.slru[:0]); err != nil {
+		return err
+	}
+	for i := range r.slru {
+		if err := r.slruOp(rec, &r.slru[i]); err != nil {
+			return err
+		}
+	}
+	if !redo.Supported(rec.Rmgr) && !pageless(rec.Rmgr) && rec.SpecialRelUpdate() {
+		r.taint[rec.Rmgr]++
+	}
+	return r.relations(rec)
+}
+
+// pageless are the resource managers whose effects are all the router's.
+func pageless(m pg.RmgrID) bool {
+	switch m {
+	case pg.RmgrTransaction, pg.RmgrStorage, pg.RmgrCLOG, pg.RmgrDatabase, pg.RmgrTablespace, pg.RmgrMultiXact,
+		pg.RmgrRelMap, pg.RmgrStandby, pg.RmgrCommitTs, pg.RmgrReplicationOrigin, pg.RmgrLogicalMessage:
+		return true
+	}
+	return false
+}
+
+// ref routes one block reference and tracks the relation's size: only an
+// applied image, a WILL_INIT block and a visibility map page extend it.
+func (r *router) ref(rec *wal.Record, i int) error {
+	ref := &rec.Blocks[i]
+	if ref.Fork == pg.FSMFork {
+		return nil
+	}
+	rel := r.relation(ref.RelFork)
+	missing := ref.Number >= rel.size
+	if missing && (ref.WillInit || ref.HasImage && ref.Image.Apply || redo.ZeroOnMissing(rec, ref)) {
+		rel.size = ref.Number + 1
+		missing = false
+	}
+	if !r.wanted(ref.RelFork, ref.Number) {
+		return nil
+	}
+	return r.send(r.owner(ref.RelFork, ref.Number), item{
+		kind: itemRef, missing: missing, ref: uint8(i), blk: ref.Number, rel: rel, rec: rec,
+	})
+}
+
+func (r *router) clearVM(rec *wal.Record, c redo.VMClear) error {
+	if !r.wanted(c.Page.RelFork, c.Page.Number) {
+		return nil
+	}
+	rel := r.relation(c.Page.RelFork)
+	rel.size = max(rel.size, c.Page.Number+1)
+	return r.send(r.owner(c.Page.RelFork, c.Page.Number), item{kind: itemClearVM, blk: c.Page.Number, rel: rel, rec: rec, vm: c})
+}
+
+func (r *router) slruOp(rec *wal.Record, op *redo.SLRUOp) error {
+	f, b := slruFork(op.Page.SLRU), pg.BlockNumber(op.Page.Page)
+	return r.send(r.owner(f, b), item{kind: itemSLRU, blk: b, rel: r.relation(f), rec: rec, slru: *op})
+}

@@ -1,0 +1,169 @@
+package native
+
+import (
+	"context"
+	"errors"
+
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/wal"
+	"redoubt/replay/redo"
+)
+
+// Scanned is what the first pass over a span's WAL learns.
+type Scanned struct {
+	WAL      Stats
+	Major    int    // from the page magic
+	SystemID uint64 // from the long page headers, 0 if none was read
+	End      pg.LSN // of the last record read
+	// BackupEnds are the BACKUP_END records of the span: an online backup that
+	// started at Start is consistent at End.
+	BackupEnds []BackupEnd
+}
+
+// BackupEnd is a BACKUP_END record.
+type BackupEnd struct {
+	Start pg.LSN // of the backup: its redo pointer
+	End   pg.LSN // of the record
+}
+
+// Stats counts WAL.
+type Stats struct {
+	Segments       int64
+	Bytes          int64
+	Records        int64
+	FullPageImages int64 // those that redo applies
+}
+
+// Scan reads the span's WAL once and learns which blocks it touches. It
+// returns what it learned even with an error; the errors are those of the
+// WAL's end: *wal.EndError, *wal.MissingError, wal.ErrDialect, or what reading met.
+func (e *Engine) Scan(ctx context.Context) (*Scanned, error) {
+	out := &Scanned{}
+	st := &stream{src: e.src, span: e.span.Range}
+	var clears []redo.VMClear
+	var slru []redo.SLRUOp
+	err := st.each(ctx, func(b *batch) (err error) {
+		for i := range b.recs {
+			r := &b.recs[i]
+			out.count(r)
+			e.touchRefs(r)
+			if clears, err = redo.VMClears(r, clears[:0]); err != nil {
+				return err
+			}
+			for _, c := range clears {
+				e.touch(c.Page.RelFork, c.Page.Number, true)
+			}
+			if slru, err = redo.SLRUOps(r, true, slru[:0]); err != nil {
+				return err
+			}
+			for i := range slru {
+				e.touch(slruFork(slru[i].Page.SLRU), pg.BlockNumber(slru[i].Page.Page), true)
+			}
+			if err := e.touchOthers(r, out); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	out.Major, out.SystemID = st.reader.Major(), st.reader.SystemID()
+	seg := e.src.SegmentSize()
+	if out.End > e.span.From {
+		out.WAL.Segments = int64(pg.SegmentOf(out.End-1, seg)-pg.SegmentOf(e.span.From, seg)) + 1
+		out.WAL.Bytes = int64(out.End - e.span.From)
+	}
+	return out, err
+}
+
+func (s *Scanned) count(r *wal.Record) {
+	s.WAL.Records++
+	s.End = r.End
+	for i := range r.Blocks {
+		if r.Blocks[i].HasImage && r.Blocks[i].Image.Apply {
+			s.WAL.FullPageImages++
+		}
+	}
+}
+
+// touchRefs notes the blocks a record references.
+func (e *Engine) touchRefs(r *wal.Record) {
+	for i := range r.Blocks {
+		ref := &r.Blocks[i]
+		e.touch(ref.RelFork, ref.Number, !ref.WillInit && (!ref.HasImage || !ref.Image.Apply))
+	}
+}
+
+// touch notes one block; build says that redo builds on the page before.
+func (e *Engine) touch(f pg.RelFork, b pg.BlockNumber, build bool) {
+	if f.Fork == pg.FSMFork || !e.wanted(f, b) {
+		return
+	}
+	t := e.touched[f]
+	if t == nil {
+		t = &touch{}
+		e.touched[f] = t
+	}
+	if t.all.add(b) && build {
+		t.need.add(b)
+	}
+}
+
+// wanted is the filter; SLRU pages are always wanted.
+func (e *Engine) wanted(f pg.RelFork, b pg.BlockNumber) bool {
+	return e.cfg.Filter == nil || f.Spc == 0 || e.cfg.Filter(f, b)
+}
+
+// touchOthers notes what records do beside their block references.
+func (e *Engine) touchOthers(r *wal.Record, out *Scanned) error {
+	switch r.Rmgr {
+	case pg.RmgrStorage:
+		t, ok, err := wal.DecodeSmgrTruncate(r)
+		if err != nil || !ok {
+			return err
+		}
+		// The last kept page of the visibility map loses its tail bits.
+		vm := pg.RelFork{RelFileLocator: t.Rel, Fork: pg.VMFork}
+		if last, cut := redo.VMTruncation(t.Block); cut {
+			e.touch(vm, last, true)
+		}
+	case pg.RmgrDatabase:
+		c, ok, err := wal.DecodeDatabaseCopy(r)
+		if err != nil || !ok {
+			return err
+		}
+		e.keepDB[dbKey{c.SrcSpc, c.SrcDB}] = true
+	case pg.RmgrXLOG:
+		start, ok, err := wal.DecodeBackupEnd(r)
+		if err != nil || !ok {
+			return err
+		}
+		out.BackupEnds = append(out.BackupEnds, BackupEnd{Start: start, End: r.End})
+	}
+	return nil
+}
+
+// FindBackupEnd looks for the record that ends the online backup that started at
+// start and returns the record's end; *wal.EndError or *wal.MissingError say why there is none.
+func (e *Engine) FindBackupEnd(ctx context.Context, start pg.LSN) (pg.LSN, error) {
+	var found pg.LSN
+	st := &stream{src: e.src, span: pg.Range{From: start, To: ^pg.LSN(0)}}
+	err := st.each(ctx, func(b *batch) error {
+		for i := range b.recs {
+			if b.recs[i].Rmgr != pg.RmgrXLOG {
+				continue
+			}
+			at, ok, err := wal.DecodeBackupEnd(&b.recs[i])
+			if err != nil {
+				return err
+			}
+			if ok && at == start {
+				found = b.recs[i].End
+				return errStop
+			}
+		}
+		return nil
+	})
+	if err == nil && found == 0 {
+		err = errors.New("no BACKUP_END record")
+	}
+	return found, err
+}

@@ -1,0 +1,124 @@
+package native
+
+import "redoubt/internal/pg"
+
+// block is one page of the overlay. It belongs to one worker.
+type block struct {
+	page    []byte // nil while it is in the scratch file, or all zero
+	slot    int64  // in the scratch file, with onDisk
+	last    RecordRef
+	taint   pg.RmgrID // with tainted: the resource manager whose redo is not known
+	onDisk  bool
+	recent  bool // CLOCK's reference bit
+	tainted bool
+	whole   bool   // an image or WILL_INIT replaced the page in this span
+	touched bool   // a record of the span referenced it
+	inBase  bool   // the base had it
+	invalid pg.LSN // a record needed the block when it was missing or zero
+	failed  error  // redo of a record failed on it
+	future  pg.LSN // a clean base's page was newer than the record at this LSN
+}
+
+// store is one worker's pages: at most budget of them in memory, the least
+// recently used ones in a scratch file.
+type store struct {
+	budget   int // pages in memory
+	resident []*block
+	hand     int
+	held     int // pages allocated: resident or in pool
+	pool     [][]byte
+	scratch  scratch
+	evicted  int64
+}
+
+// load brings b's page into memory; a block without one gets a zero page.
+func (s *store) load(b *block) ([]byte, error) {
+	b.recent = true
+	if b.page != nil {
+		return b.page, nil
+	}
+	p, err := s.room()
+	if err != nil {
+		return nil, err
+	}
+	if b.onDisk {
+		if err := s.scratch.get(b.slot, p); err != nil {
+			return nil, err
+		}
+		s.scratch.release(b.slot)
+		b.onDisk = false
+	} else {
+		clear(p)
+	}
+	b.page = p
+	s.resident = append(s.resident, b)
+	return p, nil
+}
+
+// room finds memory for one page, evicting another if it must (CLOCK). A
+// dropped block may stand in resident without a page, or twice; either is
+// forgotten when the hand comes by.
+func (s *store) room() ([]byte, error) {
+	if n := len(s.pool); n > 0 {
+		p := s.pool[n-1]
+		s.pool = s.pool[:n-1]
+		return p, nil
+	}
+	for s.held >= s.budget && len(s.resident) > 0 {
+		if s.hand >= len(s.resident) {
+			s.hand = 0
+		}
+		b := s.resident[s.hand]
+		if b.page != nil && b.recent {
+			b.recent = false
+			s.hand++
+			continue
+		}
+		last := len(s.resident) - 1
+		s.resident[s.hand], s.resident[last] = s.resident[last], nil
+		s.resident = s.resident[:last]
+		if b.page != nil {
+			return s.evict(b)
+		}
+	}
+	s.held++
+	return make([]byte, pg.BlockSize), nil
+}
+
+// evict moves b's page to the scratch file and returns its memory.
+func (s *store) evict(b *block) ([]byte, error) {
+	slot, err := s.scratch.put(b.page)
+	if err != nil {
+		s.resident = append(s.resident, b)
+		return nil, err
+	}
+	p := b.page
+	b.page, b.slot, b.onDisk = nil, slot, true
+	s.evicted++
+	return p, nil
+}
+
+// drop forgets b's page.
+func (s *store) drop(b *block) {
+	if b.onDisk {
+		s.scratch.release(b.slot)
+		b.onDisk = false
+	}
+	if b.page != nil {
+		s.pool = append(s.pool, b.page)
+		b.page = nil
+	}
+}
+
+// peek reads b's page for comparing: without moving it, safe for concurrent
+// callers once the workers have stopped. buf is used if the page is not in memory.
+func (s *store) peek(b *block, buf []byte) ([]byte, error) {
+	switch {
+	case b.page != nil:
+		return b.page, nil
+	case b.onDisk:
+		return buf, s.scratch.get(b.slot, buf)
+	}
+	clear(buf)
+	return buf, nil
+}

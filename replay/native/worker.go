@@ -1,0 +1,249 @@
+package native
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/mask"
+	"redoubt/internal/pg/page"
+	"redoubt/internal/pg/wal"
+	"redoubt/replay/redo"
+)
+
+type itemKind uint8
+
+const (
+	itemRef        itemKind = iota // redo of a block reference
+	itemClearVM                    // visibility map bits cleared without a block reference
+	itemSLRU                       // a change of an SLRU page
+	itemTruncate                   // forget the blocks from blk on; goes to every worker
+	itemTruncateVM                 // clear the tail bits of VM page blk for a heap of vm.Heap blocks
+	itemBarrier                    // say that everything before is done; goes to every worker
+)
+
+// item is one piece of work for one worker, in WAL order.
+type item struct {
+	kind    itemKind
+	missing bool  // the block is beyond the relation's end
+	ref     uint8 // index into rec.Blocks
+	blk     pg.BlockNumber
+	rel     *relation
+	rec     *wal.Record
+	vm      redo.VMClear
+	slru    redo.SLRUOp
+	done    chan<- struct{} // of itemBarrier
+}
+
+// worker owns the blocks that hash to its number.
+type worker struct {
+	n     int
+	env   *redo.Env
+	clean bool
+	store *store
+	stats workerStats
+	max   int // mismatches kept
+	image []byte
+	got   []byte
+}
+
+type workerStats struct {
+	imagesChecked int64
+	mismatchCount int64
+	mismatches    []Mismatch
+}
+
+// Mismatch is a consistency image that the page after redo does not equal.
+type Mismatch struct {
+	Block  pg.Block
+	Record RecordRef
+	Ranges [][2]int // differing bytes after masking, half open
+}
+
+// RecordRef names a record.
+type RecordRef struct {
+	LSN  pg.LSN // of the record's start
+	XID  pg.XID // xl_xid
+	Rmgr pg.RmgrID
+	Info uint8
+}
+
+func refOf(r *wal.Record) RecordRef {
+	return RecordRef{LSN: r.LSN, XID: r.XID, Rmgr: r.Rmgr, Info: r.Info}
+}
+
+func panicError(p any) error {
+	return fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+}
+
+// run works until in is closed or an item fails.
+func (w *worker) run(in <-chan []item) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicError(p)
+		}
+	}()
+	for items := range in {
+		for i := range items {
+			if err := w.do(&items[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *worker) do(it *item) error {
+	switch it.kind {
+	case itemRef:
+		return w.redo(it)
+	case itemClearVM, itemTruncateVM:
+		return w.visibility(it)
+	case itemSLRU:
+		return w.slru(it)
+	case itemTruncate:
+		w.truncate(it.rel, it.blk)
+	case itemBarrier:
+		it.done <- struct{}{}
+	}
+	return nil
+}
+
+// redo applies one record to one block.
+func (w *worker) redo(it *item) error {
+	b := it.rel.make(w.n, it.blk)
+	b.touched = true
+	ref := &it.rec.Blocks[it.ref]
+	p, err := w.store.load(b)
+	if err != nil {
+		return err
+	}
+	builds := !ref.WillInit && (!ref.HasImage || !ref.Image.Apply)
+	if builds && (it.missing || page.Page(p).IsNew()) && !redo.ZeroOnMissing(it.rec, ref) {
+		if b.invalid == 0 && needsPage(it.rec) {
+			b.invalid = it.rec.LSN
+		}
+		return nil
+	}
+	if builds && (b.tainted || b.failed != nil) {
+		b.last = refOf(it.rec)
+		return nil
+	}
+	w.apply(it, b, ref, p)
+	return nil
+}
+
+// needsPage is false for the one record that may reference a block that is
+// not there and mean nothing by it: FPI_FOR_HINT without its image.
+func needsPage(r *wal.Record) bool { return r.Rmgr != pg.RmgrXLOG }
+
+func (w *worker) apply(it *item, b *block, ref *wal.BlockRef, p page.Page) {
+	outcome, err := redo.Apply(w.env, it.rec, ref, p)
+	switch {
+	case errors.Is(err, redo.ErrUnsupported):
+		b.tainted, b.taint = true, it.rec.Rmgr
+	case err != nil:
+		if b.failed == nil {
+			b.failed = err
+		}
+	case outcome == redo.Restored, outcome == redo.Initialised:
+		b.whole, b.tainted = true, false
+	case outcome == redo.Skipped:
+		if w.clean && b.future == 0 && !b.whole {
+			b.future = it.rec.LSN
+		}
+		return
+	}
+	b.last = refOf(it.rec)
+	if err == nil && ref.HasImage && !ref.Image.Apply {
+		w.check(it.rec, ref, b, p)
+	}
+}
+
+// check compares the page after redo with the consistency image in the record.
+func (w *worker) check(rec *wal.Record, ref *wal.BlockRef, b *block, p page.Page) {
+	if p.LSN() > rec.End {
+		return // a page from the future, as fuzzy bases have
+	}
+	if w.image == nil {
+		w.image, w.got = make([]byte, pg.BlockSize), make([]byte, pg.BlockSize)
+	}
+	ranges := [][2]int{{0, pg.BlockSize}}
+	if err := ref.Image.Restore(w.image); err == nil {
+		copy(w.got, p)
+		var proves bool
+		if ranges, proves = w.differences(rec.Rmgr, ref); !proves {
+			return
+		}
+	}
+	w.stats.imagesChecked++
+	if len(ranges) == 0 {
+		return
+	}
+	w.stats.mismatchCount++
+	if len(w.stats.mismatches) < w.max {
+		w.stats.mismatches = append(w.stats.mismatches, Mismatch{Block: ref.Block, Record: b.last, Ranges: ranges})
+	}
+}
+
+// differences masks image and page and returns the bytes that differ; false
+// if nobody knows what they should have in common.
+func (w *worker) differences(rmgr pg.RmgrID, ref *wal.BlockRef) ([][2]int, bool) {
+	if ref.Fork == pg.VMFork {
+		if mask.VMSubset(w.image, w.got) {
+			return nil, true
+		}
+		return page.Differences(w.got, w.image), true
+	}
+	if !mask.MaskConsistency(w.got, rmgr, ref.Fork, ref.Number) || !mask.MaskConsistency(w.image, rmgr, ref.Fork, ref.Number) {
+		return nil, false
+	}
+	return page.Differences(w.got, w.image), true
+}
+
+// visibility changes a visibility map page without an LSN check and without
+// setting its LSN. A missing page is all clear already.
+func (w *worker) visibility(it *item) error {
+	b := it.rel.make(w.n, it.blk)
+	b.touched = true
+	p, err := w.store.load(b)
+	if err != nil {
+		return err
+	}
+	if it.kind == itemTruncateVM {
+		redo.VMTruncate(p, it.vm.Heap)
+	} else {
+		it.vm.Apply(p)
+	}
+	b.last = refOf(it.rec)
+	return nil
+}
+
+func (w *worker) slru(it *item) error {
+	b := it.rel.get(w.n, it.blk)
+	if b == nil && it.slru.IfPresent {
+		return nil
+	}
+	if b == nil {
+		b = it.rel.make(w.n, it.blk)
+	}
+	b.touched = true
+	p, err := w.store.load(b)
+	if err != nil {
+		return err
+	}
+	it.slru.Apply(p)
+	b.last = refOf(it.rec)
+	return nil
+}
+
+// truncate forgets this worker's blocks of r from cut on.
+func (w *worker) truncate(r *relation, cut pg.BlockNumber) {
+	for n, b := range r.blocks[w.n] {
+		if n >= cut {
+			w.store.drop(b)
+			delete(r.blocks[w.n], n)
+		}
+	}
+}

@@ -1,0 +1,111 @@
+package redo
+
+import (
+	"errors"
+	"fmt"
+
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/page"
+)
+
+var errItemOutside = errors.New("the item lies outside of the page's items")
+
+// storedItem checks that offset number n exists and that its item, rounded up
+// to 8 bytes, lies between pd_upper and pd_special.
+func storedItem(p page.Page, n int) (off, size int, err error) {
+	if err := checkBounds(p); err != nil {
+		return 0, 0, err
+	}
+	if n < 1 || n > p.NumItems() {
+		return 0, 0, fmt.Errorf("offset number %d is not in 1 to %d", n, p.NumItems())
+	}
+	id := p.ItemID(n)
+	off, size = id.Offset(), maxAlign(id.Len())
+	if off < p.Upper() || off+size > p.Special() || off%8 != 0 {
+		return 0, 0, errItemOutside
+	}
+	return off, size, nil
+}
+
+// shiftItems moves the items between pd_upper and end by delta bytes, and the
+// line pointers of those that start before limit.
+func shiftItems(p page.Page, end, limit, delta int) {
+	upper := p.Upper()
+	copy(p[upper+delta:end+delta], p[upper:end])
+	p.SetUpper(upper + delta)
+	for n := 1; n <= p.NumItems(); n++ {
+		if id := p.ItemID(n); id.HasStorage() && id.Offset() < limit {
+			p.SetItemID(n, page.MakeItemID(id.Offset()+delta, id.Flags(), id.Len()))
+		}
+	}
+}
+
+// pageIndexTupleDelete is PageIndexTupleDelete (storage/page/bufpage.c): it
+// takes out one item and its line pointer and closes both gaps.
+func pageIndexTupleDelete(p page.Page, n int) error {
+	off, size, err := storedItem(p, n)
+	if err != nil {
+		return err
+	}
+	at := page.HeaderSize + (n-1)*page.ItemIDSize
+	copy(p[at:], p[at+page.ItemIDSize:p.Lower()])
+	p.SetLower(p.Lower() - page.ItemIDSize)
+	shiftItems(p, off, off+1, size)
+	return nil
+}
+
+// pageIndexMultiDelete is PageIndexMultiDelete (storage/page/bufpage.c) for
+// offset numbers in ascending order. One or two items are taken out one by
+// one, from the last; more make PostgreSQL rebuild the page, which leaves the
+// items in the order of their line pointers.
+func pageIndexMultiDelete(p page.Page, offsets interface {
+	Len() int
+	At(int) uint16
+}) error {
+	n := offsets.Len()
+	if n <= 2 {
+		for i := n - 1; i >= 0; i-- {
+			if err := pageIndexTupleDelete(p, int(offsets.At(i))); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := checkItems(p); err != nil {
+		return err
+	}
+	kept, next := 0, 0
+	for item := 1; item <= p.NumItems(); item++ {
+		if next < n && int(offsets.At(next)) == item {
+			next++
+			continue
+		}
+		kept++
+		p.SetItemID(kept, p.ItemID(item))
+	}
+	if next != n {
+		return errors.New("the offset numbers to delete are not ascending or not on the page")
+	}
+	p.SetLower(page.HeaderSize + kept*page.ItemIDSize)
+	compactItems(p)
+	return nil
+}
+
+// pageIndexTupleOverwrite is PageIndexTupleOverwrite (storage/page/bufpage.c):
+// a new item takes the place of an old one, the items before it move.
+func pageIndexTupleOverwrite(p page.Page, n int, item []byte) error {
+	off, size, err := storedItem(p, n)
+	if err != nil {
+		return err
+	}
+	delta := size - maxAlign(len(item))
+	if p.Upper()+delta < p.Lower() || off+delta+len(item) > pg.BlockSize {
+		return errItemNoRoom
+	}
+	if delta != 0 {
+		shiftItems(p, off, off+1, delta)
+	}
+	p.SetItemID(n, page.MakeItemID(off+delta, p.ItemID(n).Flags(), len(item)))
+	copy(p[off+delta:], item)
+	return nil
+}
