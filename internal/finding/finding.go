@@ -243,4 +243,5 @@ type RunTimeline struct {
 	Timeline string         `json:"timeline"`
 	Spans    []Verification `json:"spans"`
 	Scan     *ScanTimeline  `json:"scan"`
+	Reasons  []string       `json:"reasons,omitempty"` // what of it was not cut into spans, and why
 }
