@@ -101,7 +101,7 @@ type Consistency struct {
 // Coverage says what was compared and what could not be. Counts are blocks
 // unless named otherwise; a block is counted in exactly one of
 // blocks_compared, blocks_tainted, blocks_overwritten_by_wal and
-// blocks_unverifiable. blocks_untouched_compared is a part of blocks_compared.
+// blocks_unverifiable and blocks_skipped. blocks_untouched_compared is a part of blocks_compared.
 type Coverage struct {
 	Relations               int64            `json:"relations"`
 	BlocksReplayed          int64            `json:"blocks_replayed"`
@@ -109,7 +109,8 @@ type Coverage struct {
 	BlocksUntouchedCompared int64            `json:"blocks_untouched_compared"`
 	BlocksTainted           int64            `json:"blocks_tainted"`
 	BlocksOverwrittenByWAL  int64            `json:"blocks_overwritten_by_wal"`
-	BlocksUnverifiable      int64            `json:"blocks_unverifiable"` // neither compared nor tainted: sampled out, unreadable
+	BlocksUnverifiable      int64            `json:"blocks_unverifiable"` // databases copied file by file during a base backup
+	BlocksSkipped           int64            `json:"blocks_skipped"`      // left out by --rel or --sample
 	SLRUPagesCompared       int64            `json:"slru_pages_compared"`
 	TaintedBy               map[string]int64 `json:"tainted_by"`        // blocks, by resource manager
 	RelationsSkipped        map[string]int64 `json:"relations_skipped"` // unlogged, temporary, fsm

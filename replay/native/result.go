@@ -1,6 +1,7 @@
 package native
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -32,10 +33,7 @@ func (e *Engine) result(workers []*worker, unknown map[pg.RmgrID]int64) *Result 
 		res.Evicted += w.store.evicted
 	}
 	slices.SortFunc(res.Mismatches, func(a, b Mismatch) int {
-		if a.Record.LSN != b.Record.LSN {
-			return int(min(max(int64(a.Record.LSN)-int64(b.Record.LSN), -1), 1))
-		}
-		return a.Block.Compare(b.Block)
+		return cmp.Or(cmp.Compare(a.Record.LSN, b.Record.LSN), a.Block.Compare(b.Block))
 	})
 	res.Mismatches = res.Mismatches[:min(len(res.Mismatches), e.cfg.MaxFindings)]
 	for _, r := range e.rels {
@@ -120,6 +118,30 @@ func (r *Result) Page(f pg.RelFork, n pg.BlockNumber, buf []byte) (Page, error) 
 	}, nil
 }
 
+// EachTouched calls fn, in order, for every block of the fork that a record
+// of the span touched and that is still held.
+func (r *Result) EachTouched(f pg.RelFork, fn func(pg.BlockNumber) error) error {
+	rel := r.e.rels[f]
+	if rel == nil {
+		return nil
+	}
+	var blocks []pg.BlockNumber
+	for _, m := range rel.blocks {
+		for n, b := range m {
+			if b.touched {
+				blocks = append(blocks, n)
+			}
+		}
+	}
+	slices.Sort(blocks)
+	for _, n := range blocks {
+		if err := fn(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // SLRUPage is Page for an SLRU; ok is false if no record of the span wrote it.
 func (r *Result) SLRUPage(p pg.SLRUPage, buf []byte) (pageBytes []byte, last RecordRef, ok bool, err error) {
 	pp, err := r.Page(slruFork(p.SLRU), pg.BlockNumber(p.Page), buf)
@@ -155,6 +177,21 @@ func (r *Result) SLRURemoved(s pg.SLRU) bool { return r.e.slruGone[s] }
 // RelMap is the content of a relation map file after replay, by tablespace and
 // database ({pg.GlobalTablespaceOID, 0} is the global one); nil if there is none.
 func (r *Result) RelMap(spc, db pg.OID) []byte { return r.e.maps[dbKey{spc, db}] }
+
+// RelMapKey names a relation map file.
+type RelMapKey struct{ Spc, DB pg.OID }
+
+// RelMaps lists the relation map files there are after replay, sorted.
+func (r *Result) RelMaps() []RelMapKey {
+	var out []RelMapKey
+	for k := range r.e.maps {
+		out = append(out, RelMapKey{k.spc, k.db})
+	}
+	slices.SortFunc(out, func(a, b RelMapKey) int {
+		return cmp.Or(cmp.Compare(a.Spc, b.Spc), cmp.Compare(a.DB, b.DB))
+	})
+	return out
+}
 
 // CopiedDatabase reports the record that created the database by copying files.
 func (r *Result) CopiedDatabase(spc, db pg.OID) (pg.LSN, bool) {

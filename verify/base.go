@@ -1,0 +1,168 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/datadir"
+	"redoubt/replay/native"
+)
+
+// filter says which blocks are verified, nil for all.
+func (r *run) filter() func(pg.RelFork, pg.BlockNumber) bool {
+	if r.Rel == nil && (r.Sample <= 0 || r.Sample >= 1) {
+		return nil
+	}
+	limit := uint64(math.MaxUint64)
+	if r.Sample > 0 && r.Sample < 1 {
+		limit = uint64(r.Sample * math.MaxUint64)
+	}
+	return func(f pg.RelFork, b pg.BlockNumber) bool {
+		if r.Rel != nil && f.RelFileLocator != *r.Rel {
+			return false
+		}
+		return limit == math.MaxUint64 || blockHash(f, b, r.Seed) < limit
+	}
+}
+
+// blockHash spreads blocks evenly over 64 bits (the finaliser of splitmix64).
+func blockHash(f pg.RelFork, b pg.BlockNumber, seed int64) uint64 {
+	h := uint64(seed)
+	for _, v := range []uint64{uint64(f.Spc)<<32 | uint64(f.DB), uint64(f.Rel)<<32 | uint64(b), uint64(f.Fork)} {
+		h ^= v
+		h += 0x9E3779B97F4A7C15
+		h = (h ^ h>>30) * 0xBF58476D1CE4E5B9
+		h = (h ^ h>>27) * 0x94D049BB133111EB
+		h ^= h >> 31
+	}
+	return h
+}
+
+// tee hands every file to several visitors.
+type tee []datadir.Visitor
+
+func (t tee) Blocks(f datadir.RelFile, first pg.BlockNumber, pages []byte) error {
+	for _, v := range t {
+		if err := v.Blocks(f, first, pages); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t tee) EndRelation(f datadir.RelFile, size int64) error {
+	for _, v := range t {
+		if err := v.EndRelation(f, size); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t tee) File(path string, content []byte) error {
+	for _, v := range t {
+		if err := v.File(path, content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replayBase runs the span over the base.
+func (r *run) replayBase(ctx context.Context) error {
+	span := r.out.Span
+	r.clean = !r.base.Online
+	r.wanted = r.filter()
+	cfg := r.Native
+	cfg.Filter = r.wanted
+	r.a = native.New(cfg, r.WAL, native.Span{Range: span, TLI: r.base.TLI, Clean: r.clean})
+	r.progress("read WAL", 0, int64(span.Bytes()))
+	scanned, err := r.a.Scan(ctx)
+	if scanned != nil {
+		r.describeWAL(scanned)
+	}
+	if err != nil {
+		return r.walError(fmt.Sprintf("read WAL %s", span), err)
+	}
+	if err := r.baseConsistent(scanned); err != nil {
+		return err
+	}
+	if err := r.walkBase(ctx); err != nil {
+		return err
+	}
+	r.progress("replay WAL", 0, int64(span.Bytes()))
+	if r.ra, err = r.a.Replay(ctx); err != nil {
+		return r.walError(fmt.Sprintf("replay WAL %s", span), err)
+	}
+	return nil
+}
+
+func (r *run) describeWAL(s *native.Scanned) {
+	r.out.WAL.Segments, r.out.WAL.Bytes = s.WAL.Segments, s.WAL.Bytes
+	r.out.WAL.Records, r.out.WAL.FullPageImages = s.WAL.Records, s.WAL.FullPageImages
+	if s.Major != 0 {
+		r.out.Postgres.Major = s.Major
+	}
+	r.setSystemID(s.SystemID)
+}
+
+// baseConsistent refuses a span that ends before an online base is consistent:
+// nothing may be judged before.
+func (r *run) baseConsistent(s *native.Scanned) error {
+	if !r.base.Online {
+		return nil
+	}
+	at := r.base.Consistent
+	for _, b := range s.BackupEnds {
+		if b.Start == r.base.Redo {
+			at = b.End
+		}
+	}
+	r.consistentAt = at
+	if at == 0 || at > r.out.Span.To {
+		return inputErrorf("the base %s starts at %s and is not consistent before the span's end %s (its backup had not ended); take an older base or a later official side",
+			r.Base.Name(), r.base.Redo, r.out.Span.To)
+	}
+	return nil
+}
+
+// walkBase streams the base: pages that redo builds on go to the engine, the
+// hashes of all others to the index.
+func (r *run) walkBase(ctx context.Context) error {
+	p := newPool(ctx, r.Native.Workers)
+	r.index = newBaseIndex(p, r.a.Touched)
+	if r.clean {
+		r.index.limit = r.out.Span.From
+	}
+	r.progress("read base", 0, 0)
+	err := r.Base.Walk(p.ctx, tee{r.a, r.index})
+	if poolErr := p.wait(); poolErr != nil {
+		err = poolErr
+	}
+	if err != nil {
+		return fmt.Errorf("read base: %w", err)
+	}
+	c := r.index.control
+	if c == nil {
+		return inputErrorf("the base %s has no %s: it is not a whole data directory", r.Base.Name(), datadir.ControlPath)
+	}
+	r.baseControl = c
+	if err := r.controlFits(c, r.Base.Name()); err != nil {
+		return err
+	}
+	r.a.SetBase(native.Base{Checksums: c.Checksums(), WALLogHints: c.WALLogHints, CommitTs: c.TrackCommitTimestamp})
+	return nil
+}
+
+// controlFits compares a side's pg_control with the WAL that was read.
+func (r *run) controlFits(c *datadir.Control, name string) error {
+	if id := fmt.Sprint(c.SystemIdentifier); r.out.Postgres.SystemIdentifier != "" && id != r.out.Postgres.SystemIdentifier {
+		return inputErrorf("%s is of cluster %s, the WAL of cluster %s (system identifiers)", name, id, r.out.Postgres.SystemIdentifier)
+	}
+	if c.Major() != 0 && r.out.Postgres.Major != 0 && c.Major() != r.out.Postgres.Major {
+		return inputErrorf("%s is of PostgreSQL %d, the WAL of %d", name, c.Major(), r.out.Postgres.Major)
+	}
+	return nil
+}

@@ -1,0 +1,396 @@
+package verify
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"redoubt/compare"
+	"redoubt/internal/finding"
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/datadir"
+	"redoubt/internal/pg/page"
+	"redoubt/replay/native"
+)
+
+// add counts a discrepancy and keeps it for the list.
+func (r *run) add(d finding.Discrepancy) {
+	r.out.DiscrepancyCounts.Add(d.Severity)
+	if d.Severity == finding.Benign && !r.All {
+		return
+	}
+	if d.ByteRanges == nil {
+		d.ByteRanges = [][2]int{}
+	}
+	r.found = append(r.found, d)
+}
+
+func (r *run) listLimit() int {
+	if r.All {
+		return int(^uint(0) >> 1)
+	}
+	return maxListed
+}
+
+// discrepancies turns what the comparison found into the contract's list.
+func (r *run) discrepancies(ctx context.Context) error {
+	r.relMaps()
+	r.consistency()
+	mm := r.mismatches()
+	if err := r.explain(ctx, mm); err != nil {
+		return err
+	}
+	r.future()
+	return r.checkClaims(ctx)
+}
+
+// mismatches are the blocks that differ, sorted, without those of relations
+// that turned out to be unlogged.
+func (r *run) mismatches() []mismatch {
+	mm := slices.DeleteFunc(r.tally.mismatches, func(m mismatch) bool { return r.leftOut(m.RelFork) })
+	slices.SortFunc(mm, func(a, b mismatch) int { return a.Compare(b.Block) })
+	return mm
+}
+
+// explain looks at every block that differs with all that is known about it.
+// The base's pages and the history of the records are read for a batch at a
+// time, so that memory stays bounded however much differs.
+func (r *run) explain(ctx context.Context, mm []mismatch) error {
+	for batch := range slices.Chunk(mm, maxListed) {
+		if err := r.explainBatch(ctx, batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) explainBatch(ctx context.Context, mm []mismatch) error {
+	r.progress("explain differences", 0, int64(len(mm)))
+	blocks := make([]pg.Block, 0, len(mm))
+	for _, m := range mm {
+		blocks = append(blocks, m.Block)
+	}
+	base := make(map[pg.Block][]byte)
+	err := r.Base.Fetch(ctx, blocks, func(b pg.Block, p []byte) error {
+		base[b] = slices.Clone(p)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read blocks of the base again: %w", err)
+	}
+	history := make(map[pg.Block][]native.Touch)
+	known := len(r.found) < r.listLimit()
+	if known { // past the list's end only the severity counts
+		wanted := make(map[pg.Block]bool)
+		for _, b := range blocks {
+			wanted[b] = true
+		}
+		if history, err = native.History(ctx, r.WAL, r.out.Span, wanted); err != nil {
+			return r.walError("read the history of the blocks that differ", err)
+		}
+	}
+	for _, m := range mm {
+		if err := r.explainBlock(m, base[m.Block], history[m.Block], known); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) explainBlock(m mismatch, base []byte, history []native.Touch, known bool) error {
+	official, err := r.spool.get(m.official)
+	if err != nil {
+		return err
+	}
+	replayed, err := r.spool.get(m.replayed)
+	if err != nil {
+		return err
+	}
+	if !m.touched {
+		replayed = base
+	}
+	in := compare.Input{
+		Block: m.Block, Major: r.out.Postgres.Major, Official: official, Replayed: replayed, Checksums: m.checksum,
+		Touched: m.touched, HistoryKnown: known, VMMayLackBits: r.vmMayLackBits(m.RelFork),
+	}
+	for _, t := range history {
+		if t.SetsLSN {
+			in.History = append(in.History, compare.Touch{End: t.End})
+		}
+	}
+	if len(base) == pg.BlockSize {
+		in.BaseLSN, in.Versions = page.Page(base).LSN(), [][]byte{base}
+	}
+	d := r.describe(m, compare.Pages(in), official)
+	if err := r.addEvidence(m, &d); err != nil {
+		return err
+	}
+	if n := len(history); n > 0 {
+		d.LastRecord = r.recordRef(history[n-1].RecordRef)
+	}
+	if d.Kind == "" {
+		return nil // equal after all, and nothing else speaks against it
+	}
+	r.add(d)
+	return nil
+}
+
+// describe makes a discrepancy of a comparison; its kind is empty if the pages are equal.
+func (r *run) describe(m mismatch, res compare.Result, official []byte) finding.Discrepancy {
+	n := int64(m.Number)
+	rel := finding.RelationOf(m.RelFork)
+	d := finding.Discrepancy{
+		Relation: &rel, Block: &n,
+		File:   datadir.RelPath(m.RelFork, uint32(n/pg.BlocksPerFile), r.versionDir()),
+		Offset: n % pg.BlocksPerFile * pg.BlockSize,
+		Kind:   res.Kind, Severity: res.Severity, Blame: res.Blame, Explanation: res.Explanation,
+		ByteRanges: res.Ranges, OfficialLSN: res.OfficialLSN, ReplayedLSN: res.ReplayedLSN,
+	}
+	if lsn := page.Page(official).LSN(); lsn > r.out.Span.To && (res.Equal || res.Benign()) {
+		d.Kind, d.Severity, d.Blame = finding.PhantomWrite, finding.Critical, finding.BlameOfficial
+		d.OfficialLSN = &lsn
+		d.Explanation = fmt.Sprintf("The official page says it is of LSN %s, after the span's end %s: no WAL up to there can have written it.", lsn, r.out.Span.To)
+	}
+	return d
+}
+
+// addEvidence adds what redo met on the block, on either side.
+func (r *run) addEvidence(m mismatch, d *finding.Discrepancy) error {
+	var buf [pg.BlockSize]byte
+	for _, side := range []struct {
+		res   *native.Result
+		name  string
+		blame finding.Blame
+	}{{r.ra, "base", finding.BlameBase}, {r.rb, "official side", finding.BlameOfficial}} {
+		p, err := side.res.Page(m.RelFork, m.Number, buf[:])
+		if err != nil {
+			return err
+		}
+		kind, why := finding.Kind(""), ""
+		switch {
+		case p.Failed != nil:
+			kind, why = finding.Unexplained, fmt.Sprintf("A record could not be redone on the %s's page (%v): page, WAL or engine is wrong.", side.name, p.Failed)
+		case p.Invalid != 0:
+			kind, why = finding.ZeroedPage, fmt.Sprintf("The record at %s changes this block, but the %s has no such page, or all zeros.", p.Invalid, side.name)
+		case p.Future != 0:
+			kind, why = finding.PhantomWrite, fmt.Sprintf("The %s's page was already newer than the record at %s that changes it.", side.name, p.Future)
+		default:
+			continue
+		}
+		if d.Kind == "" || d.Severity == finding.Benign || p.Failed != nil {
+			d.Kind = kind
+		}
+		d.Severity = finding.Critical
+		d.Blame = side.blame
+		if p.Failed != nil {
+			d.Blame = finding.BlameUnknown
+		}
+		d.Explanation = joinSentences(d.Explanation, why)
+	}
+	return nil
+}
+
+func joinSentences(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + " " + b
+}
+
+func (r *run) recordRef(t native.RecordRef) *finding.RecordRef {
+	return &finding.RecordRef{LSN: t.LSN, Rmgr: t.Rmgr.String(), Op: t.OpName(r.out.Postgres.Major), XID: t.XID}
+}
+
+// consistency reports images that wal_consistency_checking put into the WAL
+// and that redo does not reproduce.
+func (r *run) consistency() {
+	r.out.Consistency = finding.Consistency{ImagesChecked: r.ra.ImagesChecked, Mismatches: r.ra.MismatchCount}
+	for _, m := range r.ra.Mismatches {
+		n := int64(m.Block.Number)
+		rel := finding.RelationOf(m.Block.RelFork)
+		r.add(finding.Discrepancy{
+			Relation: &rel, Block: &n,
+			File:   datadir.RelPath(m.Block.RelFork, uint32(n/pg.BlocksPerFile), r.versionDir()),
+			Offset: n % pg.BlocksPerFile * pg.BlockSize,
+			Kind:   finding.WrongRedo, Severity: finding.Critical, Blame: finding.BlameEngine,
+			LastRecord: r.recordRef(m.Record), ByteRanges: m.Ranges, FirstDivergentLSN: &m.Record.LSN,
+			Explanation: fmt.Sprintf("After the native engine redid %s %s at %s the page is not the one that wal_consistency_checking put into the record: the engine, or the page it started from, is wrong.",
+				m.Record.Rmgr, m.Record.OpName(r.out.Postgres.Major), m.Record.LSN),
+		})
+	}
+	rest := r.ra.MismatchCount - int64(len(r.ra.Mismatches))
+	r.out.DiscrepancyCounts.Critical += rest
+}
+
+// future reports pages of a clean base that are newer than the base.
+func (r *run) future() {
+	slices.SortFunc(r.index.future, pg.Block.Compare)
+	for _, b := range r.index.future {
+		if r.leftOut(b.RelFork) {
+			continue
+		}
+		n := int64(b.Number)
+		rel := finding.RelationOf(b.RelFork)
+		r.add(finding.Discrepancy{
+			Relation: &rel, Block: &n,
+			File:   datadir.RelPath(b.RelFork, uint32(n/pg.BlocksPerFile), r.versionDir()),
+			Offset: n % pg.BlocksPerFile * pg.BlockSize,
+			Kind:   finding.PhantomWrite, Severity: finding.Critical, Blame: finding.BlameBase,
+			Explanation: fmt.Sprintf("The base's page is newer than the base itself, which is of %s.", r.out.Span.From),
+		})
+	}
+}
+
+// checkClaims looks at heap pages that an official visibility map calls
+// all-visible where replay cannot know: each must say so itself.
+func (r *run) checkClaims(ctx context.Context) error {
+	var blocks []pg.Block
+	for f, ns := range r.tally.claims {
+		for _, n := range ns {
+			blocks = append(blocks, pg.Block{RelFork: f, Number: n})
+		}
+	}
+	if len(blocks) == 0 {
+		return nil
+	}
+	slices.SortFunc(blocks, pg.Block.Compare)
+	err := r.Official.Fetch(ctx, blocks, func(b pg.Block, p []byte) error {
+		if page.Page(p).Flags()&page.AllVisible != 0 || r.b.Touched(b.RelFork, b.Number) {
+			return nil
+		}
+		n := int64(b.Number)
+		rel := finding.RelationOf(b.RelFork)
+		lsn := page.Page(p).LSN()
+		r.add(finding.Discrepancy{
+			Relation: &rel, Block: &n, OfficialLSN: &lsn,
+			File:   datadir.RelPath(b.RelFork, uint32(n/pg.BlocksPerFile), r.versionDir()),
+			Offset: n % pg.BlocksPerFile * pg.BlockSize,
+			Kind:   finding.Unexplained, Severity: finding.Critical, Blame: finding.BlameOfficial,
+			Explanation: "The visibility map calls this heap page all-visible, the page itself does not: index-only scans may return wrong rows.",
+		})
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read heap pages of the official side again: %w", err)
+	}
+	return nil
+}
+
+// finish sums up and gives the verdict.
+func (r *run) finish(err error, took time.Duration) {
+	r.coverage()
+	slices.SortStableFunc(r.found, func(a, b finding.Discrepancy) int {
+		return cmp.Or(cmp.Compare(rank(a.Severity), rank(b.Severity)), cmp.Compare(a.File, b.File), cmp.Compare(a.Offset, b.Offset))
+	})
+	for i := range r.found {
+		r.found[i].ID = r.id(&r.found[i])
+	}
+	r.out.Discrepancies = append(r.out.Discrepancies, r.found[:min(len(r.found), r.listLimit())]...)
+	r.reasons(err)
+	c := r.out.DiscrepancyCounts
+	switch {
+	case c.Critical+c.Warning > 0:
+		r.out.Verdict = finding.Discrepancies
+	case len(r.out.Reasons) > 0:
+		r.out.Verdict = finding.Inconclusive
+	default:
+		r.out.Verdict = finding.Clean
+	}
+	r.out.Timing.WallSeconds = took.Seconds()
+	if s := took.Seconds(); s > 0 {
+		r.out.Timing.WALMBPerSecond = float64(r.out.WAL.Bytes) / 1e6 / s
+	}
+}
+
+func rank(s finding.Severity) int {
+	return slices.Index([]finding.Severity{finding.Critical, finding.Warning, finding.Benign}, s)
+}
+
+// id is stable over runs: it hashes timeline, place, kind and what differs.
+func (r *run) id(d *finding.Discrepancy) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n%s\n%d\n%s\n%v\n", r.Timeline, d.File, d.Offset, d.Kind, d.ByteRanges)
+	if d.OfficialLSN != nil {
+		fmt.Fprintf(h, "%s\n", *d.OfficialLSN)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:12])
+}
+
+// coverage adds up the tallies of all forks that were compared.
+func (r *run) coverage() {
+	c := &r.out.Coverage
+	if r.ra != nil {
+		c.BlocksReplayed = r.ra.BlocksReplayed
+	}
+	for f, t := range r.tally.forks {
+		if r.leftOut(f) {
+			continue
+		}
+		c.BlocksCompared += t.compared
+		c.BlocksUntouchedCompared += t.untouched
+		c.BlocksOverwrittenByWAL += t.overwritten
+		c.BlocksUnverifiable += t.unverifiable
+		c.BlocksSkipped += t.skipped
+		r.out.DiscrepancyCounts.Benign += t.benign
+		for m, n := range t.tainted {
+			c.BlocksTainted += n
+			c.TaintedBy[m.String()] += n
+		}
+	}
+	for why, n := range r.tally.skipped {
+		c.RelationsSkipped[why] += n
+	}
+}
+
+// reasons says why the verdict can be no better than inconclusive.
+func (r *run) reasons(err error) {
+	add := func(format string, args ...any) { r.out.Reasons = append(r.out.Reasons, fmt.Sprintf(format, args...)) }
+	var data *inconclusive
+	switch {
+	case errors.As(err, &data):
+		add("%s", data.reason)
+	case err != nil:
+		add("%v", err)
+	}
+	c := r.out.Coverage
+	if c.BlocksTainted > 0 {
+		add("%d blocks were last changed by records whose redo is not known: %s", c.BlocksTainted, counts(c.TaintedBy))
+	}
+	if c.BlocksUnverifiable > 0 {
+		add("%d blocks belong to databases created by file copy while the base backup was being taken", c.BlocksUnverifiable)
+	}
+	if r.ra != nil {
+		for m, n := range r.ra.UnknownRelUpdates {
+			add("%d records of %s change relations in ways that are not known", n, m)
+		}
+	}
+	for _, s := range []Snapshot{r.Base, r.Official} {
+		for _, p := range s.Problems() {
+			add("%s: %s", s.Name(), p)
+		}
+	}
+	if err == nil && c.BlocksCompared == 0 {
+		add("not one block was compared")
+	}
+}
+
+func counts(m map[string]int64) string {
+	var names []string
+	for n := range m {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	out := ""
+	for i, n := range names {
+		if i > 0 {
+			out += ", "
+		}
+		out += fmt.Sprintf("%s %d", n, m[n])
+	}
+	return out
+}

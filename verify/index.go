@@ -1,0 +1,136 @@
+package verify
+
+import (
+	"sync"
+
+	"github.com/cespare/xxhash/v2"
+
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/datadir"
+	"redoubt/internal/pg/mask"
+	"redoubt/internal/pg/page"
+)
+
+const hashChunk = 4096 // blocks
+
+// baseIndex remembers, of a base that is streamed once, what the blocks that
+// no WAL touches must still be at the span's end: a hash of each page's normal
+// form, eight bytes a block.
+type baseIndex struct {
+	touched func(pg.RelFork, pg.BlockNumber) bool
+	pool    *pool
+	limit   pg.LSN // a clean base's pages are not newer, 0 for an online base
+
+	forks   map[pg.RelFork]*forkIndex
+	slrus   map[pg.SLRUPage]uint64
+	control *datadir.Control
+
+	mu     sync.Mutex
+	future []pg.Block // pages newer than limit
+}
+
+// forkIndex is one relation fork of the base.
+type forkIndex struct {
+	size   pg.BlockNumber
+	hashes map[uint32]*[hashChunk]uint64
+}
+
+func newBaseIndex(p *pool, touched func(pg.RelFork, pg.BlockNumber) bool) *baseIndex {
+	return &baseIndex{pool: p, touched: touched, forks: make(map[pg.RelFork]*forkIndex), slrus: make(map[pg.SLRUPage]uint64)}
+}
+
+var _ datadir.Visitor = (*baseIndex)(nil)
+
+// compared says whether a relation file is part of the comparison at all.
+func compared(f datadir.RelFile) bool { return !f.Temp && f.Fork != pg.FSMFork }
+
+func (x *baseIndex) fork(f pg.RelFork) *forkIndex {
+	fi := x.forks[f]
+	if fi == nil {
+		fi = &forkIndex{hashes: make(map[uint32]*[hashChunk]uint64)}
+		x.forks[f] = fi
+	}
+	return fi
+}
+
+// Blocks hashes a run of pages in the background. Chunks of hashes are made
+// here, so that the background only fills them.
+func (x *baseIndex) Blocks(f datadir.RelFile, first pg.BlockNumber, pages []byte) error {
+	if !compared(f) {
+		return nil
+	}
+	fi := x.fork(f.RelFork)
+	n := len(pages) / pg.BlockSize
+	chunks := make(map[uint32]*[hashChunk]uint64)
+	for i := range n {
+		c := (uint32(first) + uint32(i)) / hashChunk
+		if fi.hashes[c] == nil {
+			fi.hashes[c] = new([hashChunk]uint64)
+		}
+		chunks[c] = fi.hashes[c]
+	}
+	fork := f.RelFork
+	return x.pool.submit(pages, func(pages, buf []byte) error {
+		for i := range n {
+			b := first + pg.BlockNumber(i)
+			p := pages[i*pg.BlockSize : (i+1)*pg.BlockSize]
+			if x.limit != 0 && page.Page(p).LSN() > x.limit {
+				x.mu.Lock()
+				x.future = append(x.future, pg.Block{RelFork: fork, Number: b})
+				x.mu.Unlock()
+			}
+			if !x.touched(fork, b) {
+				chunks[uint32(b)/hashChunk][uint32(b)%hashChunk] = normalHash(p, fork.Fork, b, buf)
+			}
+		}
+		return nil
+	})
+}
+
+// EndRelation learns the fork's size.
+func (x *baseIndex) EndRelation(f datadir.RelFile, size int64) error {
+	if compared(f) {
+		fi := x.fork(f.RelFork)
+		fi.size = max(fi.size, pg.BlockNumber(int64(f.Segment)*pg.BlocksPerFile+size/pg.BlockSize))
+	}
+	return nil
+}
+
+// File hashes SLRU pages and keeps pg_control.
+func (x *baseIndex) File(path string, content []byte) error {
+	switch c := datadir.Classify(path); c.Class {
+	case datadir.ControlFile:
+		ctl, err := datadir.ParseControl(content)
+		if err != nil {
+			return err
+		}
+		x.control = &ctl
+	case datadir.SLRUSegment:
+		for i := 0; i+pg.BlockSize <= len(content); i += pg.BlockSize {
+			x.slrus[pg.SLRUPage{SLRU: c.SLRU, Page: c.First + uint32(i/pg.BlockSize)}] = xxhash.Sum64(content[i : i+pg.BlockSize])
+		}
+	}
+	return nil
+}
+
+// hash is the normal hash of an untouched block of the base.
+func (x *baseIndex) hash(f pg.RelFork, b pg.BlockNumber) (uint64, bool) {
+	fi := x.forks[f]
+	if fi == nil || b >= fi.size {
+		return 0, false
+	}
+	c := fi.hashes[uint32(b)/hashChunk]
+	if c == nil {
+		return 0, false
+	}
+	return c[uint32(b)%hashChunk], true
+}
+
+// normalHash hashes the page with everything replaced that may legitimately
+// differ; buf is a page of scratch memory.
+func normalHash(p []byte, fork pg.ForkNumber, b pg.BlockNumber, buf []byte) uint64 {
+	mask.Normalize(buf, p, page.KindOf(p, fork), b)
+	return xxhash.Sum64(buf)
+}
+
+var zeroHash = xxhash.Sum64(make([]byte, pg.BlockSize))

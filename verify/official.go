@@ -1,0 +1,266 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+
+	"redoubt/compare"
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/datadir"
+	"redoubt/internal/pg/page"
+	"redoubt/replay/native"
+)
+
+// compareOfficial streams the official side and compares it with the replayed
+// one; an online backup's own WAL is replayed over it before its last blocks
+// are compared.
+func (r *run) compareOfficial(ctx context.Context) error {
+	cfg := r.Native
+	cfg.Filter = r.wanted
+	own := pg.Range{From: r.official.Redo, To: r.out.Span.To}
+	r.b = native.New(cfg, r.WAL, native.Span{Range: own, TLI: r.official.TLI, Clean: !r.official.Online})
+	if _, err := r.b.Scan(ctx); err != nil {
+		return r.walError(fmt.Sprintf("read WAL %s of the official side", own), err)
+	}
+	side, err := r.walkOfficial(ctx)
+	if err != nil {
+		return err
+	}
+	c := side.control
+	if c == nil {
+		return inputErrorf("the official side %s has no %s: it is not a whole data directory", r.Official.Name(), datadir.ControlPath)
+	}
+	if err := r.controlFits(c, r.Official.Name()); err != nil {
+		return err
+	}
+	r.b.SetBase(native.Base{Checksums: c.Checksums(), WALLogHints: c.WALLogHints, CommitTs: c.TrackCommitTimestamp})
+	if r.rb, err = r.b.Replay(ctx); err != nil {
+		return r.walError(fmt.Sprintf("replay WAL %s over the official side", own), err)
+	}
+	if err := side.replayed(); err != nil {
+		return err
+	}
+	if err := r.relations(side); err != nil {
+		return err
+	}
+	return r.slrus(ctx, side)
+}
+
+// officialSide visits the official side's files.
+type officialSide struct {
+	*run
+	pool      *pool
+	control   *datadir.Control
+	checksums bool
+	slrus     map[pg.SLRUPage][]byte // pages that the walk could not say are equal
+	seenSLRU  map[pg.SLRUPage]bool
+	tails     map[pg.RelFork]int // bytes behind the last whole page
+}
+
+func (r *run) walkOfficial(ctx context.Context) (*officialSide, error) {
+	p := newPool(ctx, r.Native.Workers)
+	s := &officialSide{
+		run: r, pool: p, checksums: r.baseControl.Checksums(),
+		slrus: make(map[pg.SLRUPage][]byte), seenSLRU: make(map[pg.SLRUPage]bool), tails: make(map[pg.RelFork]int),
+	}
+	r.progress("compare", 0, 0)
+	err := r.Official.Walk(p.ctx, tee{r.b, s})
+	if poolErr := p.wait(); poolErr != nil {
+		err = poolErr
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read official side: %w", err)
+	}
+	return s, nil
+}
+
+// Blocks compares a run of pages in the background.
+func (s *officialSide) Blocks(f datadir.RelFile, first pg.BlockNumber, pages []byte) error {
+	if !compared(f) {
+		return nil
+	}
+	fork := f.RelFork
+	return s.pool.submit(pages, func(pages, buf []byte) error {
+		c := comparison{run: s.run, fork: fork, checksums: s.checksums, buf: buf}
+		for i := 0; i < len(pages); i += pg.BlockSize {
+			b := first + pg.BlockNumber(i/pg.BlockSize)
+			if s.b.Touched(fork, b) {
+				continue // after its own WAL
+			}
+			if err := c.block(b, pages[i:i+pg.BlockSize]); err != nil {
+				return err
+			}
+		}
+		s.tally.merge(fork, &c.part, c.found, c.claims)
+		return nil
+	})
+}
+
+// EndRelation counts what is not compared and notes torn files.
+func (s *officialSide) EndRelation(f datadir.RelFile, size int64) error {
+	switch {
+	case f.Temp:
+		s.tally.skipped["temporary"]++
+	case f.Fork == pg.FSMFork:
+		if f.Segment == 0 {
+			s.tally.skipped["fsm"]++
+		}
+	case size%pg.BlockSize != 0 && !s.run.official.Online:
+		s.tails[f.RelFork] = int(size % pg.BlockSize)
+	}
+	return nil
+}
+
+// replayed compares the blocks that the official side's own WAL touched.
+func (s *officialSide) replayed() error {
+	buf := make([]byte, pg.BlockSize)
+	for _, f := range s.rb.Forks() {
+		c := comparison{run: s.run, fork: f.RelFork, buf: make([]byte, pg.BlockSize)}
+		err := s.rb.EachTouched(f.RelFork, func(b pg.BlockNumber) error {
+			if b >= f.Size {
+				return nil
+			}
+			p, err := s.rb.Page(f.RelFork, b, buf)
+			if err != nil {
+				return err
+			}
+			return c.own(b, p)
+		})
+		if err != nil {
+			return err
+		}
+		s.tally.merge(f.RelFork, &c.part, c.found, c.claims)
+	}
+	return nil
+}
+
+// comparison compares blocks of one fork.
+type comparison struct {
+	*run
+	fork      pg.RelFork
+	checksums bool
+	buf       []byte
+	replay    []byte
+	part      forkTally
+	found     []mismatch
+	claims    []pg.BlockNumber
+}
+
+// own looks at a block of the official side after its own WAL.
+func (c *comparison) own(b pg.BlockNumber, p native.Page) error {
+	switch {
+	case p.Tainted:
+		c.part.taint(p.TaintedBy, 1)
+		return nil
+	case p.Invalid != 0, p.Failed != nil:
+		c.part.compared++
+		return c.differs(b, p.Bytes, nil, true)
+	case p.Whole:
+		c.part.overwritten++
+		return nil
+	}
+	return c.block(b, p.Bytes)
+}
+
+// block compares one official page with what replay made of it.
+func (c *comparison) block(b pg.BlockNumber, official []byte) error {
+	f, ok := c.ra.Fork(c.fork)
+	if !ok || b >= f.Size {
+		if !compare.Blank(official, c.fork) {
+			c.part.beyond++
+		}
+		return nil
+	}
+	if c.wanted != nil && !c.wanted(c.fork, b) {
+		c.part.skipped++
+		return nil
+	}
+	if at, ok := c.ra.CopiedDatabase(c.fork.Spc, c.fork.DB); ok && c.base.Online && at < c.consistentAt {
+		c.part.unverifiable++
+		return nil
+	}
+	p, err := c.ra.Page(c.fork, b, c.page())
+	if err != nil {
+		return err
+	}
+	switch {
+	case p.Tainted:
+		c.part.taint(p.TaintedBy, 1)
+		return nil
+	case p.Touched || p.Bytes != nil && !p.InBase:
+		return c.touched(b, official, p)
+	case b >= f.BaseBlocks:
+		return c.touched(b, official, native.Page{Bytes: zeroPage})
+	}
+	return c.untouched(b, official)
+}
+
+func (c *comparison) page() []byte {
+	if c.replay == nil {
+		c.replay = make([]byte, pg.BlockSize)
+	}
+	return c.replay
+}
+
+// untouched compares by the hash of the normal form.
+func (c *comparison) untouched(b pg.BlockNumber, official []byte) error {
+	c.part.compared++
+	c.part.untouched++
+	want, ok := c.index.hash(c.fork, b)
+	if ok && normalHash(official, c.fork.Fork, b, c.buf) == want && c.sound(b, official) {
+		return nil
+	}
+	return c.differs(b, official, nil, false)
+}
+
+// sound says whether a page that has the right content is also stored right:
+// its checksum fits and its LSN is not from after the span.
+func (c *comparison) sound(b pg.BlockNumber, official page.Page) bool {
+	if official.LSN() > c.out.Span.To {
+		return false
+	}
+	return !c.checksums || official.ChecksumOK(b)
+}
+
+// touched compares a page that redo made.
+func (c *comparison) touched(b pg.BlockNumber, official []byte, p native.Page) error {
+	c.part.compared++
+	broken := p.Invalid != 0 || p.Failed != nil || p.Future != 0
+	if !broken {
+		res := compare.Pages(compare.Input{
+			Block: pg.Block{RelFork: c.fork, Number: b}, Major: c.out.Postgres.Major,
+			Official: official, Replayed: p.Bytes, Checksums: c.checksums, Touched: true,
+			VMMayLackBits: c.vmMayLackBits(c.fork),
+		})
+		if (res.Equal || res.Benign()) && c.sound(b, official) {
+			if !res.Equal {
+				c.part.benign++
+			}
+			c.claims = append(c.claims, res.Claims...)
+			return nil
+		}
+	}
+	return c.differs(b, official, p.Bytes, true)
+}
+
+// vmMayLackBits says for which visibility maps replay may know less than the primary.
+func (r *run) vmMayLackBits(f pg.RelFork) bool {
+	return f.Fork == pg.VMFork && (r.ra.WALLoggedDatabase(f.Spc, f.DB) || r.base.Online && !r.baseControl.CheckPoint.FullPageWrites)
+}
+
+func (c *comparison) differs(b pg.BlockNumber, official, replayed []byte, touched bool) error {
+	o, err := c.spool.put(official)
+	if err != nil {
+		return err
+	}
+	p, err := c.spool.put(replayed)
+	if err != nil {
+		return err
+	}
+	c.found = append(c.found, mismatch{
+		Block: pg.Block{RelFork: c.fork, Number: b}, official: o, replayed: p, touched: touched, checksum: c.checksums,
+	})
+	return nil
+}
+
+var zeroPage = make([]byte, pg.BlockSize)

@@ -1,0 +1,177 @@
+package verify
+
+import (
+	"cmp"
+	"path"
+	"slices"
+
+	"redoubt/compare"
+	"redoubt/internal/finding"
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/datadir"
+	"redoubt/internal/pg/page"
+	"redoubt/replay/native"
+)
+
+// relations compares which relation forks there are, and how long.
+func (r *run) relations(s *officialSide) error {
+	r.unlogged = make(map[pg.RelFileLocator]bool)
+	a, b := r.ra.Forks(), r.rb.Forks()
+	for _, f := range slices.Concat(a, b) {
+		if f.Fork == pg.InitFork {
+			r.unlogged[f.RelFileLocator] = true
+		}
+	}
+	names := make(map[pg.RelFileLocator]bool)
+	for _, f := range b {
+		if r.leftOut(f.RelFork) {
+			r.tally.skipped["unlogged"]++
+			continue
+		}
+		if !r.relWanted(f.RelFileLocator) {
+			continue
+		}
+		names[f.RelFileLocator] = true
+		if err := r.size(s, f.RelFork); err != nil {
+			return err
+		}
+	}
+	for _, f := range a {
+		if _, both := r.rb.Fork(f.RelFork); both || r.leftOut(f.RelFork) || !r.relWanted(f.RelFileLocator) {
+			continue
+		}
+		if err := r.size(s, f.RelFork); err != nil {
+			return err
+		}
+	}
+	r.out.Coverage.Relations = int64(len(names))
+	return nil
+}
+
+// leftOut says that a fork's contents are not in the WAL: an unlogged
+// relation's, but for its init fork.
+func (r *run) leftOut(f pg.RelFork) bool {
+	return f.Fork != pg.InitFork && r.unlogged[f.RelFileLocator]
+}
+
+func (r *run) relWanted(rel pg.RelFileLocator) bool { return r.Rel == nil || *r.Rel == rel }
+
+// size compares the length of one fork on both sides.
+func (r *run) size(s *officialSide, f pg.RelFork) error {
+	in := compare.SizeInput{
+		Rel: f, Major: r.out.Postgres.Major, Official: compare.NoFile, Replayed: compare.NoFile, TornTail: s.tails[f],
+	}
+	fa, okA := r.ra.Fork(f)
+	fb, okB := r.rb.Fork(f)
+	if okA {
+		in.Replayed = int64(fa.Size)
+	}
+	if okB {
+		in.Official = int64(fb.Size)
+	}
+	if in.Official == in.Replayed && in.TornTail == 0 {
+		return nil
+	}
+	in.BlankBeyond = true
+	if in.Official > in.Replayed {
+		t := r.tally.forks[f]
+		in.BlankBeyond = t == nil || t.beyond == 0
+	} else {
+		for b := pg.BlockNumber(max(in.Official, 0)); b < fa.Size && in.BlankBeyond; b++ {
+			blank, err := r.replayedBlank(f, fa.BaseBlocks, b)
+			if err != nil {
+				return err
+			}
+			in.BlankBeyond = blank
+		}
+	}
+	res := compare.Sizes(in)
+	if res.Equal {
+		return nil
+	}
+	rel := finding.RelationOf(f)
+	r.add(finding.Discrepancy{
+		Relation: &rel, File: datadir.RelPath(f, 0, r.versionDir()), Kind: res.Kind, Severity: res.Severity,
+		Blame: res.Blame, Explanation: res.Explanation,
+	})
+	return nil
+}
+
+// replayedBlank says whether a block that only the replayed side has says nothing.
+func (r *run) replayedBlank(f pg.RelFork, baseBlocks, b pg.BlockNumber) (bool, error) {
+	var buf [pg.BlockSize]byte
+	p, err := r.ra.Page(f, b, buf[:])
+	switch {
+	case err != nil:
+		return false, err
+	case p.Bytes != nil:
+		return compare.Blank(page.Page(p.Bytes), f), nil
+	case b >= baseBlocks:
+		return true, nil
+	}
+	h, ok := r.index.hash(f, b)
+	return !ok || h == zeroHash, nil
+}
+
+// versionDir is the cluster's directory within a tablespace.
+func (r *run) versionDir() string {
+	return datadir.VersionDir(r.baseControl.Major(), r.baseControl.CatalogVersion)
+}
+
+// relMaps compares the relation map files, which say where the system
+// catalogs are that pg_class cannot say it of.
+func (r *run) relMaps() {
+	keys := append(r.ra.RelMaps(), r.rb.RelMaps()...)
+	slices.SortFunc(keys, func(a, b native.RelMapKey) int { return cmp.Or(cmp.Compare(a.Spc, b.Spc), cmp.Compare(a.DB, b.DB)) })
+	for _, k := range slices.Compact(keys) {
+		a, b := r.ra.RelMap(k.Spc, k.DB), r.rb.RelMap(k.Spc, k.DB)
+		if why := relMapDifference(a, b); why != "" {
+			r.add(finding.Discrepancy{
+				File: r.relMapPath(k), Kind: finding.Unexplained, Severity: finding.Critical,
+				Blame: finding.BlameUnknown, Explanation: why, ByteRanges: page.Differences(a, b),
+			})
+		}
+	}
+}
+
+func relMapDifference(replayed, official []byte) string {
+	switch {
+	case replayed == nil:
+		return "The official side has a relation map of which neither base nor WAL knows."
+	case official == nil:
+		return "The official side lacks the relation map that the WAL leaves."
+	}
+	want, err := datadir.ParseRelMap(replayed)
+	if err != nil {
+		return "The replayed relation map cannot be read: " + err.Error() + "."
+	}
+	got, err := datadir.ParseRelMap(official)
+	if err != nil {
+		return "The official relation map cannot be read: " + err.Error() + "."
+	}
+	if !sameMappings(want, got) {
+		return "The official relation map names other relation files for system catalogs than the WAL does."
+	}
+	return ""
+}
+
+func (r *run) relMapPath(k native.RelMapKey) string {
+	rel := datadir.RelPath(pg.RelFork{RelFileLocator: pg.RelFileLocator{Spc: k.Spc, DB: k.DB}}, 0, r.versionDir())
+	return path.Join(path.Dir(rel), "pg_filenode.map")
+}
+
+func sameMappings(a, b []datadir.RelMapping) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	have := make(map[datadir.RelMapping]bool, len(a))
+	for _, m := range a {
+		have[m] = true
+	}
+	for _, m := range b {
+		if !have[m] {
+			return false
+		}
+	}
+	return true
+}

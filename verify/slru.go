@@ -1,0 +1,179 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+
+	"redoubt/compare"
+	"redoubt/internal/finding"
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/datadir"
+)
+
+// File compares SLRU pages as they pass and keeps pg_control.
+func (s *officialSide) File(path string, content []byte) error {
+	switch c := datadir.Classify(path); c.Class {
+	case datadir.ControlFile:
+		ctl, err := datadir.ParseControl(content)
+		if err != nil {
+			return err
+		}
+		s.control = &ctl
+	case datadir.SLRUSegment:
+		return s.slruSegment(c, content)
+	}
+	return nil
+}
+
+// slruSegment keeps the pages that are not what replay will say or the base
+// said; nothing is replayed over them later unless the official side's own WAL
+// touches them.
+func (s *officialSide) slruSegment(c datadir.PathInfo, content []byte) error {
+	buf := make([]byte, pg.BlockSize)
+	for i := 0; i+pg.BlockSize <= len(content); i += pg.BlockSize {
+		p := pg.SLRUPage{SLRU: c.SLRU, Page: c.First + uint32(i/pg.BlockSize)}
+		s.seenSLRU[p] = true
+		if s.b.TouchedSLRU(p) || s.ra.SLRUTruncated(p) {
+			continue
+		}
+		official := content[i : i+pg.BlockSize]
+		replayed, _, touched, err := s.ra.SLRUPage(p, buf)
+		if err != nil {
+			return err
+		}
+		h, inBase := s.baseSLRU(p)
+		if touched && bytes.Equal(official, replayed) || !touched && inBase && h == xxhash.Sum64(official) {
+			s.out.Coverage.SLRUPagesCompared++
+			continue
+		}
+		s.slrus[p] = bytes.Clone(official)
+	}
+	return nil
+}
+
+// baseSLRU is the hash of the base's page, if the base's pages still count.
+func (r *run) baseSLRU(p pg.SLRUPage) (uint64, bool) {
+	h, ok := r.index.slrus[p]
+	return h, ok && !r.ra.SLRURemoved(p.SLRU)
+}
+
+// slruPair is one SLRU page to be compared in full.
+type slruPair struct {
+	page               pg.SLRUPage
+	official, replayed []byte
+}
+
+// slrus compares what the walk could not.
+func (r *run) slrus(ctx context.Context, s *officialSide) error {
+	pairs, err := r.slruPairs(s)
+	if err != nil {
+		return err
+	}
+	if err := r.slruBases(ctx, pairs); err != nil {
+		return err
+	}
+	for _, p := range pairs {
+		r.out.Coverage.SLRUPagesCompared++
+		in := compare.SLRUInput{Page: p.page, Official: p.official, Replayed: p.replayed}
+		if !r.official.Online {
+			in.NextMulti, in.NextOffset = s.control.CheckPoint.NextMulti, s.control.CheckPoint.NextMultiOffset
+		}
+		res := compare.SLRUPages(in)
+		if res.Equal {
+			continue
+		}
+		n := int64(p.page.Page)
+		r.add(finding.Discrepancy{
+			Block: &n, File: datadir.SLRUPath(p.page), Offset: n % pg.SLRUPagesPerSegment * pg.BlockSize,
+			Kind: res.Kind, Severity: res.Severity, Blame: res.Blame, Explanation: res.Explanation, ByteRanges: res.Ranges,
+		})
+	}
+	return nil
+}
+
+// slruPairs lists, sorted, the pages not yet compared, the replayed side only
+// where redo wrote it.
+func (r *run) slruPairs(s *officialSide) ([]*slruPair, error) {
+	pages := make(map[pg.SLRUPage]bool)
+	for p := range s.slrus {
+		pages[p] = true
+	}
+	for slru := range pg.SLRU(pg.NumSLRUs) {
+		for _, res := range []interface{ SLRUPages(pg.SLRU) []uint32 }{r.ra, r.rb} {
+			for _, n := range res.SLRUPages(slru) {
+				p := pg.SLRUPage{SLRU: slru, Page: n}
+				if !s.seenSLRU[p] || s.b.TouchedSLRU(p) {
+					pages[p] = true
+				}
+			}
+		}
+	}
+	for p := range r.index.slrus {
+		if _, counts := r.baseSLRU(p); counts && !s.seenSLRU[p] {
+			pages[p] = true
+		}
+	}
+	var out []*slruPair
+	for p := range pages {
+		if r.ra.SLRUTruncated(p) {
+			continue
+		}
+		pair := &slruPair{page: p, official: s.slrus[p]}
+		if b, _, ok, err := r.rb.SLRUPage(p, make([]byte, pg.BlockSize)); err != nil {
+			return nil, err
+		} else if ok {
+			pair.official = b
+		}
+		if b, _, ok, err := r.ra.SLRUPage(p, make([]byte, pg.BlockSize)); err != nil {
+			return nil, err
+		} else if ok {
+			pair.replayed = b
+		}
+		out = append(out, pair)
+	}
+	slices.SortFunc(out, func(a, b *slruPair) int {
+		return int(min(max(int64(a.page.SLRU)<<32+int64(a.page.Page)-int64(b.page.SLRU)<<32-int64(b.page.Page), -1), 1))
+	})
+	return out, nil
+}
+
+// slruBases reads the base again for the pages that redo did not write. It
+// happens only where something differs.
+func (r *run) slruBases(ctx context.Context, pairs []*slruPair) error {
+	want := make(map[pg.SLRUPage]*slruPair)
+	for _, p := range pairs {
+		if _, counts := r.baseSLRU(p.page); counts && p.replayed == nil {
+			want[p.page] = p
+		}
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	if err := r.Base.Walk(ctx, slruReader(want)); err != nil {
+		return fmt.Errorf("read SLRU pages of the base again: %w", err)
+	}
+	return nil
+}
+
+// slruReader is a visitor that fills pairs from SLRU segments.
+type slruReader map[pg.SLRUPage]*slruPair
+
+func (slruReader) Blocks(datadir.RelFile, pg.BlockNumber, []byte) error { return nil }
+func (slruReader) EndRelation(datadir.RelFile, int64) error             { return nil }
+
+func (s slruReader) File(path string, content []byte) error {
+	c := datadir.Classify(path)
+	if c.Class != datadir.SLRUSegment {
+		return nil
+	}
+	for i := 0; i+pg.BlockSize <= len(content); i += pg.BlockSize {
+		if pair := s[pg.SLRUPage{SLRU: c.SLRU, Page: c.First + uint32(i/pg.BlockSize)}]; pair != nil {
+			pair.replayed = bytes.Clone(content[i : i+pg.BlockSize])
+		}
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+package verify
+
+import (
+	"sync"
+
+	"redoubt/internal/pg"
+)
+
+// forkTally counts the blocks of one relation fork. A block of the official
+// side is in exactly one of compared, tainted, overwritten, unverifiable and
+// skipped. Counts are kept per fork because a fork may turn out to be
+// unlogged only at the end of the walk.
+type forkTally struct {
+	compared     int64
+	untouched    int64 // of compared
+	overwritten  int64 // of an online official side, replaced whole by its own WAL
+	unverifiable int64
+	skipped      int64 // by --rel or --sample
+	benign       int64
+	beyond       int64 // not all zero, and beyond the replayed fork's end
+	tainted      map[pg.RmgrID]int64
+}
+
+func (t *forkTally) add(o *forkTally) {
+	t.compared += o.compared
+	t.untouched += o.untouched
+	t.overwritten += o.overwritten
+	t.unverifiable += o.unverifiable
+	t.skipped += o.skipped
+	t.benign += o.benign
+	t.beyond += o.beyond
+	for m, n := range o.tainted {
+		t.taint(m, n)
+	}
+}
+
+func (t *forkTally) taint(m pg.RmgrID, n int64) {
+	if t.tainted == nil {
+		t.tainted = make(map[pg.RmgrID]int64)
+	}
+	t.tainted[m] += n
+}
+
+// mismatch is a block that differs, or is evidence by itself.
+type mismatch struct {
+	pg.Block
+	official int64 // place in the spool
+	replayed int64 // place in the spool, -1 if it is the base's page (untouched) or there is none
+	touched  bool
+	checksum bool // the official page's checksum says something
+}
+
+// tally collects what the comparison finds, from several goroutines.
+type tally struct {
+	mu         sync.Mutex
+	forks      map[pg.RelFork]*forkTally
+	mismatches []mismatch
+	claims     map[pg.RelFork][]pg.BlockNumber // heap blocks that an official visibility map calls all-visible
+	skipped    map[string]int64                // relation forks not compared, by why
+}
+
+func newTally() *tally {
+	return &tally{
+		forks:   make(map[pg.RelFork]*forkTally),
+		claims:  make(map[pg.RelFork][]pg.BlockNumber),
+		skipped: make(map[string]int64),
+	}
+}
+
+// fork is the tally of one fork; hold mu, or be alone.
+func (t *tally) fork(f pg.RelFork) *forkTally {
+	ft := t.forks[f]
+	if ft == nil {
+		ft = &forkTally{}
+		t.forks[f] = ft
+	}
+	return ft
+}
+
+// merge adds what a run of pages gave.
+func (t *tally) merge(f pg.RelFork, part *forkTally, found []mismatch, claims []pg.BlockNumber) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.fork(f).add(part)
+	t.mismatches = append(t.mismatches, found...)
+	if len(claims) > 0 {
+		heap := pg.RelFork{RelFileLocator: f.RelFileLocator}
+		t.claims[heap] = append(t.claims[heap], claims...)
+	}
+}
