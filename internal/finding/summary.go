@@ -1,0 +1,63 @@
+package finding
+
+import "time"
+
+// RunSummary is one line of a list of runs: enough to choose one, without
+// its spans.
+type RunSummary struct {
+	ID              string     `json:"run_id"`
+	Job             string     `json:"job"`
+	Seed            int64      `json:"seed"`
+	StartedAt       time.Time  `json:"started_at"`
+	FinishedAt      *time.Time `json:"finished_at"` // nil: it did not finish, or is still at it
+	Verdict         Verdict    `json:"verdict"`     // empty while it runs
+	Timelines       int        `json:"timelines"`
+	Spans           int        `json:"spans"`
+	Critical        int64      `json:"critical"` // discrepancies
+	Warning         int64      `json:"warning"`  // discrepancies
+	MissingSegments int64      `json:"missing_segments"`
+	DamagedSegments int64      `json:"damaged_segments"`
+}
+
+// Summarize counts a run.
+func Summarize(r Run) RunSummary {
+	s := RunSummary{
+		ID: r.ID, Job: r.Job, Seed: r.Seed, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
+		Verdict: r.Verdict, Timelines: len(r.Timelines),
+	}
+	for i := range r.Timelines {
+		t := &r.Timelines[i]
+		s.Spans += len(t.Spans)
+		for j := range t.Spans {
+			s.Critical += t.Spans[j].DiscrepancyCounts.Critical
+			s.Warning += t.Spans[j].DiscrepancyCounts.Warning
+		}
+		if t.Scan != nil {
+			s.MissingSegments += t.Scan.MissingSegments()
+			s.DamagedSegments += int64(len(t.Scan.Damaged))
+		}
+	}
+	return s
+}
+
+// Counts reports whether a scan's gap is a finding: not one that was
+// acknowledged, nor one whose segments are only late or on their way.
+func (g Gap) Counts() bool {
+	switch g.Status {
+	case "acknowledged", "delayed", "uploading":
+		return false
+	}
+	return true
+}
+
+// MissingSegments is the number of segments in the gaps that count. A gap
+// without names counts as one.
+func (t *ScanTimeline) MissingSegments() int64 {
+	var n int64
+	for _, g := range t.Gaps {
+		if g.Counts() {
+			n += max(1, int64(len(g.Segments)))
+		}
+	}
+	return n
+}

@@ -1,0 +1,58 @@
+package reports
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"io"
+	"strings"
+)
+
+//go:embed web
+var web embed.FS
+
+// styleSheet is the one style sheet of all pages, inline in each.
+var styleSheet = strings.TrimSpace(mustRead("web/style.css"))
+
+// CSP is the Content-Security-Policy of the pages: nothing is fetched,
+// nothing runs, one style sheet applies. A server adds "frame-ancestors
+// 'none'", which a page cannot say of itself.
+var CSP = "default-src 'none'; style-src 'sha256-" + styleHash() + "'; img-src data:; base-uri 'none'; form-action 'none'"
+
+var pages = template.Must(template.New("pages").Funcs(template.FuncMap{
+	"csp":   func() string { return CSP },
+	"style": func() template.CSS { return template.CSS(styleSheet) }, //nolint:gosec // our own file, not input
+}).ParseFS(web, "web/*.html"))
+
+func mustRead(name string) string {
+	b, err := web.ReadFile(name)
+	if err != nil {
+		panic(err) // embedded: only a build without the file can get here
+	}
+	return string(b)
+}
+
+func styleHash() string {
+	sum := sha256.Sum256([]byte(styleSheet))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// HTML writes the report as one self-contained page. Nothing is written
+// unless the whole page could be made.
+func HTML(w io.Writer, in Report) error {
+	return render(w, "run", viewOf(&in))
+}
+
+func render(w io.Writer, name string, data any) error {
+	var b bytes.Buffer
+	if err := pages.ExecuteTemplate(&b, name, data); err != nil {
+		return fmt.Errorf("make %s page: %w", name, err)
+	}
+	if _, err := w.Write(b.Bytes()); err != nil {
+		return fmt.Errorf("write %s page: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+package reports
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"redoubt/internal/finding"
+)
+
+// TextOptions says how text for a terminal is made.
+type TextOptions struct {
+	Color bool // ANSI colours; the text says the same without them
+	All   bool // list benign discrepancies too, and any number of them
+
+	Command string // what to type to repeat the run; empty: not shown
+}
+
+// maxTextRows is how many discrepancies a terminal shows unless all were asked for.
+const maxTextRows = 50
+
+// Text writes a run for a terminal: verdict, coverage, what was not verified,
+// a table of spans, the discrepancies, the archive's gaps.
+func Text(w io.Writer, run finding.Run, opt TextOptions) error {
+	return write(w, Report{Run: run, Command: opt.Command}, opt)
+}
+
+// VerificationText writes a single verification for a terminal.
+func VerificationText(w io.Writer, v finding.Verification, opt TextOptions) error {
+	return write(w, OfVerification(v, time.Time{}), opt) // its facts are not shown
+}
+
+func write(w io.Writer, rep Report, opt TextOptions) error {
+	v := viewOf(&rep)
+	p := printer{opt: opt}
+	p.title(&v)
+	p.line("%s", v.Lead)
+	p.notes(v.Notes, v.Skipped, v.Single)
+	p.spans(&v)
+	p.found(&v)
+	p.archive(&v)
+	if !v.Single {
+		p.line("")
+		p.line("seed %s", v.Seed)
+		if v.Command != "" {
+			p.line("repeat with: %s", v.Command)
+		}
+	}
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}
+
+// printer collects lines of text.
+type printer struct {
+	b   strings.Builder
+	opt TextOptions
+}
+
+func (p *printer) line(format string, args ...any) {
+	p.b.WriteString(strings.TrimRight(fmt.Sprintf(format, args...), " ") + "\n")
+}
+
+func (p *printer) heading(s string) {
+	p.line("")
+	p.line("%s", p.paint(s, "bold"))
+}
+
+// ANSI codes by what they mean.
+var codes = map[string]string{"clean": "32", "bad": "31", "inconclusive": "33", "unfinished": "33", "soft": "2", "bold": "1"}
+
+// paint colours s where colours were asked for.
+func (p *printer) paint(s, how string) string {
+	code, ok := codes[how]
+	if !p.opt.Color || !ok || s == "" {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+func (p *printer) title(v *view) {
+	var facts []string
+	for _, f := range v.Facts {
+		if !v.Single {
+			facts = append(facts, strings.ToLower(f.Label)+" "+f.Value)
+		}
+	}
+	if len(facts) > 0 {
+		p.line("%s", p.paint(strings.Join(facts, ", "), "soft"))
+	}
+	for _, s := range []string{v.Banner, v.Conflict} {
+		if s != "" {
+			p.line("%s", p.paint("! "+s, "bad"))
+		}
+	}
+	p.verdict(v.Word, v.State, v.Headline)
+}
+
+// verdict writes the verdict's word, then the sentence without repeating it.
+func (p *printer) verdict(word, state, sentence string) {
+	if before, after, ok := strings.Cut(sentence, ": "); ok && strings.EqualFold(before, word) {
+		sentence = after
+	}
+	p.line("%s  %s", p.paint(strings.ToUpper(word), state), p.paint(sentence, "bold"))
+}
+
+func (p *printer) notes(all []notes, skipped string, single bool) {
+	if len(all) > 0 {
+		p.heading("Not verified")
+	}
+	for _, n := range all {
+		where := n.Where
+		switch {
+		case single:
+			where = ""
+		case where == "":
+			where = "the whole run"
+		}
+		where = strings.TrimPrefix(where+", "+n.Span, ", ")
+		p.line("  %s", p.paint(strings.TrimSuffix(where, ", "), "soft"))
+		for _, i := range n.Items {
+			p.line("    - %s: %s", i.What, i.Why)
+		}
+	}
+	if skipped != "" {
+		p.line("  %s", skipped)
+	}
+}
+
+func (p *printer) spans(v *view) {
+	if len(v.Spans) == 0 {
+		return
+	}
+	p.heading("Spans")
+	t := newTable("TIMELINE", "SPAN", "VERDICT", ">BLOCKS", ">DIFFERENT", ">WAL", ">TIME")
+	if v.Single {
+		t = newTable("SPAN", "VERDICT", ">BLOCKS", ">DIFFERENT", ">WAL", ">TIME")
+	}
+	for _, s := range v.Spans {
+		cells := []string{s.Timeline, s.Span, s.Word, s.Compared, s.Differences, s.WAL, s.Time}
+		if v.Single {
+			cells = cells[1:]
+		}
+		t.add(s.State, cells...)
+	}
+	t.print(p)
+}
+
+func (p *printer) found(v *view) {
+	rows := v.Rows
+	if len(rows) > 0 || v.Cut != "" {
+		p.heading("Discrepancies")
+	}
+	more := 0
+	if !p.opt.All && len(rows) > maxTextRows {
+		more, rows = len(rows)-maxTextRows, rows[:maxTextRows]
+	}
+	for i := range rows {
+		p.row(&rows[i])
+	}
+	if more > 0 {
+		p.line("  … and %s more; the report and the JSON list them", number(int64(more)))
+	}
+	if v.Cut != "" {
+		p.line("  %s", v.Cut)
+	}
+	if v.BenignN == "0" {
+		return
+	}
+	p.line("")
+	p.line("%s", p.paint(v.BenignN+" benign: differences that PostgreSQL itself allows", "soft"))
+	if p.opt.All {
+		for i := range v.Benign {
+			p.row(&v.Benign[i])
+		}
+	}
+}
+
+func (p *printer) row(r *row) {
+	state := "inconclusive"
+	if r.Severity == string(finding.Critical) {
+		state = "bad"
+	}
+	what := joinNonEmpty(" ", r.Timeline, r.Relation, r.Locator)
+	if r.Block != "" {
+		what += " block " + r.Block
+	}
+	p.line("  %s %s  %s", p.paint(r.Severity, state), p.paint(r.KindWords, "bold"), what)
+	p.line("      %s at %s", r.File, r.Offset)
+	if len(r.LSNs) > 0 {
+		p.line("      LSNs: %s", join(r.LSNs, func(l labelled) string { return l.Label + " " + l.Value }))
+	}
+	if r.RecordLSN != "" {
+		p.line("      last record: %s at %s", r.Record, r.RecordLSN)
+	}
+	if r.Bytes != "" {
+		p.line("      bytes: %s", r.Bytes)
+	}
+	if r.Explanation != "" {
+		p.line("      %s", r.Explanation)
+	}
+	p.line("      evidence against: %s", r.BlameWords)
+}
+
+func joinNonEmpty(sep string, parts ...string) string {
+	var out []string
+	for _, s := range parts {
+		if s != "" {
+			out = append(out, s)
+		}
+	}
+	return strings.Join(out, sep)
+}
+
+func (p *printer) archive(v *view) {
+	if len(v.Gaps) > 0 {
+		p.heading("Gaps")
+		t := newTable("TIMELINE", "FROM", "TO", ">SIZE", "STATUS", "SEGMENTS")
+		for _, g := range v.Gaps {
+			t.add("bad", g.Timeline, g.From, g.To, g.Size, g.Status, g.Segments)
+		}
+		t.print(p)
+	}
+	if len(v.Damaged) > 0 {
+		p.heading("Damaged segments")
+		t := newTable("TIMELINE", "SEGMENT", "REASON")
+		for _, d := range v.Damaged {
+			t.add("bad", d.Timeline, d.Name, d.Reason)
+		}
+		t.print(p)
+	}
+	if len(v.Unexpected) > 0 {
+		p.heading("Unexpected objects")
+		for _, u := range v.Unexpected {
+			p.line("  %s  %s", u.Timeline, u.Name)
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package reports
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"redoubt/internal/finding"
+	"redoubt/internal/pg"
+)
+
+func (v *view) addTimeline(t *finding.RunTimeline) {
+	a := axisOf(t)
+	tv := timelineView{
+		Name: timelineName(t), From: a.From.String(), To: a.To.String(), HasAxis: a.Bytes() > 0,
+		Pages: pageLane(a, t), Archive: archiveLane(a, t.Scan), Marks: partings(a, t), Scanned: t.Scan != nil,
+	}
+	verdict := timelineVerdict(t)
+	tv.State, tv.Word = spanClass(verdict), verdictWord(verdict)
+	tv.About = about(t, v.Single)
+	for _, b := range append(append([]box{}, tv.Pages...), tv.Archive...) {
+		tv.Alt += b.Title + ". "
+	}
+	v.Timelines = append(v.Timelines, tv)
+	for i := range t.Spans {
+		s := &t.Spans[i]
+		v.Spans = append(v.Spans, spanViewOf(tv.Name, s))
+		v.Coverage = append(v.Coverage, coverageRowOf(tv.Name, rangeOf(s.Span), &s.Coverage))
+		v.addGaps(tv.Name, s.Gaps, "inside a span")
+	}
+	if t.Scan != nil {
+		v.addScan(tv.Name, t.Scan)
+	}
+}
+
+func (v *view) addScan(timeline string, s *finding.ScanTimeline) {
+	v.addGaps(timeline, s.Gaps, "archive scan")
+	for _, d := range s.Damaged {
+		v.Damaged = append(v.Damaged, damagedView{timeline, plain(d.Segment), plain(d.Reason)})
+	}
+	for _, u := range s.Unexpected {
+		v.Unexpected = append(v.Unexpected, damagedView{timeline, plain(u), "no part of the layout"})
+	}
+}
+
+// addGaps lists gaps; one that a scan and a span both met is listed once.
+func (v *view) addGaps(timeline string, gaps []finding.Gap, source string) {
+	for _, g := range gaps {
+		status := plain(g.Status)
+		if status == "" {
+			status = "missing"
+		}
+		r := pg.Range{From: g.From, To: g.To}
+		gap := gapView{timeline, g.From.String(), g.To.String(), bytesOf(r.Bytes()), status, segmentsOf(g.Segments), source}
+		at := slices.IndexFunc(v.Gaps, func(o gapView) bool {
+			return o.Timeline == gap.Timeline && o.From == gap.From && o.To == gap.To && o.Segments == gap.Segments
+		})
+		if at < 0 {
+			v.Gaps = append(v.Gaps, gap)
+			continue
+		}
+		if !strings.Contains(v.Gaps[at].Source, source) {
+			v.Gaps[at].Source += ", " + source
+			v.Gaps[at].Status = status // the scan comes last and knows more
+		}
+	}
+}
+
+func timelineVerdict(t *finding.RunTimeline) finding.Verdict {
+	r := finding.Run{Verdict: finding.Clean, Timelines: []finding.RunTimeline{*t}}
+	sum := totalsOf(r)
+	verdict, _ := verdictOf(r, &sum)
+	if verdict == finding.Clean && sum.spans == 0 {
+		return finding.Inconclusive
+	}
+	return verdict
+}
+
+// about says which cluster a timeline is, as far as its spans and scan know.
+func about(t *finding.RunTimeline, single bool) string {
+	s := count(int64(len(t.Spans)), "span")
+	for i := range t.Spans {
+		if p := t.Spans[i].Postgres; p.Major != 0 {
+			s += fmt.Sprintf(" · PostgreSQL %d · system %s", p.Major, plain(p.SystemIdentifier))
+			break
+		}
+	}
+	if sc := t.Scan; sc != nil {
+		s += fmt.Sprintf(" · TLI %d · %s of %s in the archive", sc.TLI, number(sc.Present), count(sc.Expected, "segment"))
+	} else if !single {
+		s += " · archive not scanned"
+	}
+	return s
+}
+
+func spanViewOf(timeline string, s *finding.Verification) spanView {
+	v := spanVerdict(s)
+	sv := spanView{
+		Timeline: timeline, Span: rangeOf(s.Span), State: spanClass(v), Word: string(v),
+		Engine: plain(s.Engine), Segments: number(s.WAL.Segments), WAL: sizeOf(s.WAL.Bytes),
+		Records: number(s.WAL.Records), Images: number(s.WAL.FullPageImages), Time: seconds(s.Timing.WallSeconds),
+		Compared:    number(s.Coverage.BlocksCompared),
+		Differences: number(s.DiscrepancyCounts.Critical + s.DiscrepancyCounts.Warning),
+	}
+	if s.Timing.WALMBPerSecond > 0 {
+		sv.Speed = fmt.Sprintf("%.0f MB/s", s.Timing.WALMBPerSecond)
+	}
+	return sv
+}
+
+func coverageRowOf(timeline, span string, c *finding.Coverage) coverageRow {
+	return coverageRow{
+		Timeline: timeline, Span: span,
+		Relations: number(c.Relations), Replayed: number(c.BlocksReplayed),
+		Compared: number(c.BlocksCompared), Untouched: number(c.BlocksUntouchedCompared),
+		Tainted: number(c.BlocksTainted), TaintedBy: tally(c.TaintedBy),
+		Overwritten: number(c.BlocksOverwrittenByWAL), Unverifiable: number(c.BlocksUnverifiable),
+		SLRU: number(c.SLRUPagesCompared), Skipped: tally(c.RelationsSkipped),
+	}
+}
