@@ -1,0 +1,186 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/url"
+	"strings"
+
+	"github.com/aws/smithy-go"
+	"gocloud.dev/blob"
+	_ "gocloud.dev/blob/azureblob" // azblob://
+	_ "gocloud.dev/blob/gcsblob"   // gs://
+	_ "gocloud.dev/blob/memblob"   // mem://
+	_ "gocloud.dev/blob/s3blob"    // s3://
+	"gocloud.dev/gcerrors"
+)
+
+// cloud is a bucket behind gocloud.
+type cloud struct {
+	bucket  *blob.Bucket
+	secrets []string
+	memory  bool // memblob's ETags are not in its listings: its MD5s are used
+}
+
+var _ Bucket = (*cloud)(nil)
+
+// newCloud opens the bucket of u, whose path is not looked at, and lists one
+// object of it, so that a wrong name or credential is an error here and not a
+// thousand missing objects later.
+func newCloud(ctx context.Context, u *url.URL) (*cloud, error) {
+	bare := *u
+	bare.Path, bare.RawPath = "", ""
+	c := &cloud{secrets: secrets(u), memory: u.Scheme == "mem"}
+	b, err := blob.OpenBucket(ctx, bare.String())
+	if err != nil {
+		// The text of such errors holds the URL: hide it all.
+		text := strings.ReplaceAll(err.Error(), bare.String(), Redacted(bare.String()))
+		return nil, errors.New(redactText(text, c.secrets))
+	}
+	c.bucket = b
+	_, err = b.List(nil).Next(ctx)
+	if err != nil && !errors.Is(err, io.EOF) {
+		_ = b.Close() // the listing is what failed
+		return nil, c.fail(err)
+	}
+	return c, nil
+}
+
+func (c *cloud) List(ctx context.Context, prefix string, opt ListOptions) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		o := &blob.ListOptions{Prefix: prefix}
+		if opt.Dirs {
+			o.Delimiter = "/"
+		}
+		for it := c.bucket.List(o); ; {
+			if err := ctx.Err(); err != nil {
+				yield(Object{}, err)
+				return
+			}
+			obj, err := it.Next(ctx)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				yield(Object{}, c.fail(err))
+				return
+			}
+			found := Object{Key: obj.Key, Dir: obj.IsDir}
+			if !obj.IsDir {
+				found.Size, found.ModTime, found.ETag = obj.Size, obj.ModTime, listedETag(obj)
+			}
+			if !yield(found, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (c *cloud) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	r, err := c.bucket.NewRangeReader(ctx, key, offset, max(length, -1), nil)
+	if err != nil {
+		if c.behindEnd(err) {
+			return io.NopCloser(bytes.NewReader(nil)), nil
+		}
+		return nil, c.fail(err)
+	}
+	return &cloudReader{r: r, c: c}, nil
+}
+
+// behindEnd reports whether err is a service's answer to a range that starts
+// at or behind the end of the object.
+func (c *cloud) behindEnd(err error) bool {
+	var api smithy.APIError
+	return c.bucket.ErrorAs(err, &api) && api.ErrorCode() == "InvalidRange"
+}
+
+func (c *cloud) Stat(ctx context.Context, key string) (Object, error) {
+	a, err := c.bucket.Attributes(ctx, key)
+	if err != nil {
+		return Object{}, c.fail(err)
+	}
+	etag := a.ETag
+	if etag == "" || c.memory {
+		etag = hex.EncodeToString(a.MD5)
+	}
+	return Object{Key: key, Size: a.Size, ETag: strings.Trim(etag, `"`), ModTime: a.ModTime}, nil
+}
+
+func (c *cloud) Put(ctx context.Context, key string, r io.Reader, opt PutOptions) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w, err := c.bucket.NewWriter(ctx, key, &blob.WriterOptions{
+		ContentType: "application/octet-stream",
+		IfNotExist:  opt.CreateOnly,
+	})
+	if err != nil {
+		return c.fail(err)
+	}
+	if _, err := io.Copy(w, r); err != nil {
+		cancel()      // so that Close drops what was sent
+		_ = w.Close() // reports the cancellation
+		return c.fail(err)
+	}
+	if err := w.Close(); err != nil {
+		return c.fail(err)
+	}
+	return nil
+}
+
+func (c *cloud) Caps() Caps { return Caps{} }
+
+func (c *cloud) Close() error { return c.bucket.Close() }
+
+// fail turns an error of gocloud into ours. The original is not wrapped: its
+// text may hold a location with credentials.
+func (c *cloud) fail(err error) error {
+	text := redactText(firstLine(err.Error()), c.secrets)
+	var api smithy.APIError
+	if c.bucket.ErrorAs(err, &api) && api.ErrorCode() == "NoSuchBucket" {
+		return errors.New("there is no such bucket: " + text) // not a missing object
+	}
+	for _, ended := range []error{context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, ended) {
+			return ended
+		}
+	}
+	switch gcerrors.Code(err) {
+	case gcerrors.NotFound:
+		return ErrNotExist
+	case gcerrors.FailedPrecondition, gcerrors.AlreadyExists:
+		return fmt.Errorf("%w: %s", ErrExist, text)
+	case gcerrors.PermissionDenied:
+		return fmt.Errorf("%w: %s", ErrPermission, text)
+	case gcerrors.Canceled:
+		return context.Canceled
+	case gcerrors.DeadlineExceeded:
+		return context.DeadlineExceeded
+	}
+	return errors.New(text)
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+// cloudReader gives the errors of reads our form.
+type cloudReader struct {
+	r *blob.Reader
+	c *cloud
+}
+
+func (r *cloudReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = r.c.fail(err)
+	}
+	return n, err
+}
+
+func (r *cloudReader) Close() error { return r.r.Close() }
