@@ -111,6 +111,8 @@ func foundWords(r *finding.RunSummary) string {
 		return "nothing so far"
 	case r.Verdict == finding.Clean:
 		return "nothing"
+	case rank(r.Verdict) == rank(finding.Findings):
+		return "see the report"
 	}
 	return "nothing, but not everything could be checked"
 }

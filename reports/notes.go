@@ -3,6 +3,8 @@ package reports
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"redoubt/internal/finding"
 	"redoubt/internal/pg"
@@ -49,6 +51,9 @@ func notesOf(rep *Report) []notes {
 
 func timelineNotes(t *finding.RunTimeline, single bool) notes {
 	n := notes{Where: timelineName(t)}
+	for _, reason := range t.Reasons {
+		n.add("Timeline", plain(reason))
+	}
 	if len(t.Spans) == 0 {
 		n.add("Pages", "no span of this timeline was verified: nothing was compared")
 	}
@@ -94,21 +99,28 @@ func spanNotes(v *finding.Verification) notes {
 			n.add("Span", "it ended without a verdict and without a reason")
 		}
 	}
-	c := &v.Coverage
-	if c.BlocksTainted > 0 {
-		why := "redo of their last change is not known"
-		if by := tally(c.TaintedBy); by != "" {
-			why += " (" + by + ")"
-		}
-		n.add(count(c.BlocksTainted, "block"), why)
-	}
-	if c.BlocksOverwrittenByWAL > 0 {
-		n.add(count(c.BlocksOverwrittenByWAL, "block"), "replaced whole by the official backup's own WAL before it was consistent: no evidence either way")
-	}
-	if c.BlocksUnverifiable > 0 {
-		n.add(count(c.BlocksUnverifiable, "block"), "unreadable, or left out by sampling")
-	}
+	n.addBlocks(v)
 	return n
+}
+
+// addBlocks counts the blocks that were not compared, unless a reason of the
+// span begins with their number.
+func (n *notes) addBlocks(v *finding.Verification) {
+	c := &v.Coverage
+	add := func(blocks int64, why string) {
+		said := slices.ContainsFunc(v.Reasons, func(r string) bool { return strings.HasPrefix(r, strconv.FormatInt(blocks, 10)+" block") })
+		if blocks > 0 && !said {
+			n.add(count(blocks, "block"), why)
+		}
+	}
+	why := "redo of their last change is not known"
+	if by := tally(c.TaintedBy); by != "" {
+		why += " (" + by + ")"
+	}
+	add(c.BlocksTainted, why)
+	add(c.BlocksUnverifiable, "could not be compared")
+	add(c.BlocksOverwrittenByWAL, "replaced whole by the official backup's own WAL before it was consistent: no evidence either way")
+	add(c.BlocksSkipped, "left out by choice: by --rel or by sampling")
 }
 
 // segmentsOf names segments; a long list shows its ends and its length.

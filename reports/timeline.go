@@ -70,9 +70,6 @@ func timelineVerdict(t *finding.RunTimeline) finding.Verdict {
 	r := finding.Run{Verdict: finding.Clean, Timelines: []finding.RunTimeline{*t}}
 	sum := totalsOf(r)
 	verdict, _ := verdictOf(r, &sum)
-	if verdict == finding.Clean && sum.spans == 0 {
-		return finding.Inconclusive
-	}
 	return verdict
 }
 
@@ -115,6 +112,6 @@ func coverageRowOf(timeline, span string, c *finding.Coverage) coverageRow {
 		Compared: number(c.BlocksCompared), Untouched: number(c.BlocksUntouchedCompared),
 		Tainted: number(c.BlocksTainted), TaintedBy: tally(c.TaintedBy),
 		Overwritten: number(c.BlocksOverwrittenByWAL), Unverifiable: number(c.BlocksUnverifiable),
-		SLRU: number(c.SLRUPagesCompared), Skipped: tally(c.RelationsSkipped),
+		LeftOut: number(c.BlocksSkipped), SLRU: number(c.SLRUPagesCompared), Skipped: tally(c.RelationsSkipped),
 	}
 }

@@ -22,6 +22,7 @@ type totals struct {
 	coverage                        finding.Coverage
 	unverifiable                    int64 // blocks that were neither compared nor skipped by rule
 	scanReasons                     int64
+	partial                         int64 // timelines of which something asked for could not be checked
 }
 
 func totalsOf(r finding.Run) totals {
@@ -30,6 +31,9 @@ func totalsOf(r finding.Run) totals {
 	t.coverage.RelationsSkipped = map[string]int64{}
 	for i := range r.Timelines {
 		tl := &r.Timelines[i]
+		if len(tl.Spans) == 0 || len(tl.Reasons) > 0 || tl.Scan != nil && len(tl.Scan.Reasons) > 0 {
+			t.partial++
+		}
 		for j := range tl.Spans {
 			t.addSpan(&tl.Spans[j])
 		}
@@ -100,6 +104,7 @@ func addCoverage(sum *finding.Coverage, c finding.Coverage) {
 	sum.BlocksTainted += c.BlocksTainted
 	sum.BlocksOverwrittenByWAL += c.BlocksOverwrittenByWAL
 	sum.BlocksUnverifiable += c.BlocksUnverifiable
+	sum.BlocksSkipped += c.BlocksSkipped
 	sum.SLRUPagesCompared += c.SLRUPagesCompared
 	for k, n := range c.TaintedBy {
 		sum.TaintedBy[k] += n
@@ -126,7 +131,8 @@ func spanVerdict(v *finding.Verification) finding.Verdict {
 			return finding.Discrepancies
 		}
 	}
-	if v.Verdict == finding.Clean && len(v.Gaps) == 0 {
+	c := &v.Coverage
+	if v.Verdict == finding.Clean && len(v.Gaps) == 0 && len(v.Reasons) == 0 && c.BlocksTainted == 0 && c.BlocksUnverifiable == 0 {
 		return finding.Clean
 	}
 	return finding.Inconclusive
@@ -144,7 +150,7 @@ func verdictOf(r finding.Run, t *totals) (v finding.Verdict, said bool) {
 	switch {
 	case t.findings() > 0 || t.bad > 0:
 		holds = finding.Findings
-	case t.inconclusive > 0 || t.spans+t.scanned == 0:
+	case t.inconclusive > 0 || t.partial > 0 || t.timelines == 0 || len(r.Reasons) > 0:
 		holds = finding.Inconclusive
 	}
 	if rank(holds) > rank(v) {
@@ -176,9 +182,6 @@ func headline(v finding.Verdict, t *totals) string {
 }
 
 func cleanHeadline(t *totals) string {
-	if t.spans == 0 {
-		return "Clean: every expected WAL segment is there. No pages were compared."
-	}
 	s := "Clean: everything that was compared is what the WAL says"
 	if t.scanned > 0 {
 		s += ", and no WAL segment is missing"

@@ -74,7 +74,7 @@ type coverageRow struct {
 	Timeline, Span                                string
 	Relations, Replayed, Compared, Untouched      string
 	Tainted, TaintedBy, Overwritten, Unverifiable string
-	SLRU, Skipped                                 string
+	LeftOut, SLRU, Skipped                        string
 }
 
 func viewOf(rep *Report) view {
@@ -115,12 +115,13 @@ func unfinished(v *view, rep *Report, verdict finding.Verdict, t *totals) {
 	if verdict == finding.Findings {
 		so = "So far: " + v.Headline
 	}
+	done := number(t.clean+t.bad) + " of " + count(t.spans, "span") + ", in " + count(t.timelines, "timeline")
 	v.Headline = "This run did not finish."
 	v.Banner = "This run did not finish. It was interrupted, or it failed; the next start resumes it. What follows is only what it had checked by then: " +
-		count(t.spans, "span") + " of " + count(t.timelines, "timeline") + "."
+		done + "."
 	if rep.Running {
 		v.Headline = "This run is not finished yet."
-		v.Banner = "This run is still running. What follows is only what it has checked so far: " + count(t.spans, "span") + " of " + count(t.timelines, "timeline") + "."
+		v.Banner = "This run is still running. What follows is only what it has checked so far: " + done + "."
 	}
 	v.Lead = so + " " + v.Lead
 	v.Word = "not finished"
@@ -192,6 +193,9 @@ func lead(t *totals) string {
 	if t.unverifiable > 0 {
 		s += " " + count(t.unverifiable, "block") + " could not be verified."
 	}
+	if c.BlocksSkipped > 0 {
+		s += " " + count(c.BlocksSkipped, "block") + " were left out by choice."
+	}
 	return s
 }
 
@@ -199,7 +203,7 @@ func figures(rep *Report, t *totals) []figure {
 	c := &t.coverage
 	f := []figure{
 		{number(c.BlocksCompared), "blocks compared", number(c.BlocksUntouchedCompared) + " untouched by WAL"},
-		{number(t.unverifiable), "blocks not verifiable", "tainted, overwritten, unreadable"},
+		{number(t.unverifiable), "blocks not verifiable", "tainted, overwritten, not comparable"},
 		{sizeOf(t.walBytes), "WAL replayed", count(t.walRecords, "record")},
 	}
 	if !rep.single {
@@ -224,7 +228,8 @@ func coverBar(t *totals) ([]coverPart, string) {
 		{"clean", "compared", c.BlocksCompared},
 		{"tainted", "tainted", c.BlocksTainted},
 		{"over", "overwritten by WAL", c.BlocksOverwrittenByWAL},
-		{"none", "not compared", c.BlocksUnverifiable},
+		{"lost", "not comparable", c.BlocksUnverifiable},
+		{"none", "left out", c.BlocksSkipped},
 	}
 	sum := int64(0)
 	for _, p := range parts {
