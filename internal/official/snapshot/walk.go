@@ -1,0 +1,240 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/datadir"
+)
+
+// chunk is how much of a relation is handed over at once.
+const chunk = 1 << 20
+
+// Walk streams the files of the snapshot to v, each once, in the order in
+// which they are stored: relations by chunks of whole pages, small files
+// whole. Relations of every persistence and fork are delivered; what holds no
+// pages (WAL, configuration, logs, statistics, temporary files, slots) is
+// not. If there is a backup_manifest, Problems is complete afterwards.
+//
+// An error of v ends the walk and is returned as it is. Any other error means
+// that the snapshot could not be read whole; what was delivered until then is
+// not all of it. After a walk without error, Info is complete.
+func (s *Snapshot) Walk(ctx context.Context, v datadir.Visitor) error {
+	w := &walker{v: v, g: newGather(), sums: newVerifier(s.manifest, s.form == Tar && s.broken == nil), buf: make([]byte, chunk)}
+	w.g.manifest = s.manifest
+	if err := s.src.each(ctx, w.member(ctx)); err != nil {
+		return s.walkFail(ctx, w, err)
+	}
+	info, err := s.finish(ctx, w)
+	if err != nil {
+		return s.walkFail(ctx, w, err)
+	}
+	s.info = info
+	s.problems = append(s.broken[:len(s.broken):len(s.broken)], w.sums.finish(&info)...)
+	return nil
+}
+
+func (s *Snapshot) walkFail(ctx context.Context, w *walker, err error) error {
+	switch {
+	case w.visitor != nil:
+		return w.visitor
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return s.fail(err)
+}
+
+// finish checks that the snapshot is whole and is what it was taken for.
+func (s *Snapshot) finish(ctx context.Context, w *walker) (Info, error) {
+	if err := s.lateManifest(ctx, w); err != nil {
+		return Info{}, err
+	}
+	w.g.manifest = s.manifest
+	info, err := w.g.info(s.form)
+	if err != nil {
+		return info, err
+	}
+	if err := w.g.complete(&info); err != nil {
+		return info, err
+	}
+	if s.info.Known && (info.Online != s.info.Online || info.Redo != s.info.Redo || info.StartTLI != s.info.StartTLI) {
+		return info, fmt.Errorf("it was taken for one that starts at %s (online: %t), and starts at %s (online: %t): it changed, or a backup_label stands behind pg_control",
+			s.info.Redo, s.info.Online, info.Redo, info.Online)
+	}
+	return info, s.unchanged(ctx)
+}
+
+// lateManifest uses a manifest that a tar holds itself.
+func (s *Snapshot) lateManifest(ctx context.Context, w *walker) error {
+	if w.manifest == nil {
+		w.sums.late = nil
+		return nil
+	}
+	s.setManifest(w.manifest)
+	if s.manifest == nil || w.sums.settle(s.manifest) {
+		return nil
+	}
+	again := &walker{g: newGather(), sums: newVerifier(s.manifest, false), buf: w.buf}
+	w.sums = again.sums
+	return s.src.each(ctx, again.member(ctx))
+}
+
+// walker hands members to a visitor and to the checks.
+type walker struct {
+	v        datadir.Visitor // nil: only check sums
+	g        *gather
+	sums     *verifier
+	buf      []byte
+	manifest []byte // content of a backup_manifest within a tar
+	visitor  error  // the visitor's own
+}
+
+func (w *walker) member(ctx context.Context) func(*member) error {
+	return func(m *member) error {
+		w.g.path(m)
+		switch {
+		case m.kind == file:
+			return w.file(ctx, m)
+		case m.kind == folder || !matters(m.path):
+			return nil
+		case m.kind == link && datadir.Classify(m.path).Class == datadir.TablespaceFolder:
+			return nil // gather wants what it leads to
+		case m.kind == link:
+			return fmt.Errorf("refuse %s: it is a symbolic link; only those directly below %s are followed", m.path, tablespaces)
+		}
+		return fmt.Errorf("refuse %s: it is neither a file nor a directory", m.path)
+	}
+}
+
+func (w *walker) file(ctx context.Context, m *member) error {
+	c := datadir.Classify(m.path)
+	if c.Class == datadir.IncrementalFile {
+		return fmt.Errorf("read %s: %w", m.path, datadir.ErrIncremental)
+	}
+	h := w.sums.begin(m.path, m.size)
+	deliver := w.v != nil && c.Class != datadir.Ignored && c.Class != datadir.TablespaceFolder &&
+		(c.Class != datadir.BackupManifest || w.sums.late != nil)
+	if h == nil && !deliver {
+		return nil
+	}
+	rc, err := m.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rc.Close() }() // only read from
+	r := &exactly{ctx: ctx, r: rc, left: m.size, path: m.path}
+	var in io.Reader = r
+	if h != nil {
+		in = io.TeeReader(r, h)
+	}
+	switch {
+	case !deliver:
+		_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, in, w.buf)
+	case c.Class == datadir.Relation:
+		err = w.relation(c.Rel, m.size, in)
+	default:
+		err = w.small(m, c, in)
+	}
+	if err == nil {
+		w.sums.end(m.path, m.size, h)
+	}
+	return err
+}
+
+// relation streams a file of a relation.
+func (w *walker) relation(f datadir.RelFile, size int64, r io.Reader) error {
+	first := int64(f.Segment) * pg.BlocksPerFile
+	if limit := min(pg.BlocksPerFile, int64(pg.InvalidBlock)-first) * pg.BlockSize; size > limit {
+		return fmt.Errorf("read %s: it has %d bytes, and no relation file has more than %d", f.Path, size, limit)
+	}
+	for left := size; left > 0; {
+		b := w.buf[:min(left, chunk)]
+		if _, err := io.ReadFull(r, b); err != nil {
+			return err
+		}
+		left -= int64(len(b))
+		pages := b[:len(b)/pg.BlockSize*pg.BlockSize]
+		if len(pages) > 0 {
+			if err := w.told(w.v.Blocks(f, pg.BlockNumber(first), pages)); err != nil {
+				return err
+			}
+		}
+		first += int64(len(pages) / pg.BlockSize)
+	}
+	if err := atEnd(r); err != nil {
+		return err
+	}
+	return w.told(w.v.EndRelation(f, size))
+}
+
+// small hands a small file over whole.
+func (w *walker) small(m *member, c datadir.PathInfo, r io.Reader) error {
+	limit := int64(maxSmall)
+	switch c.Class {
+	case datadir.SLRUSegment:
+		limit = datadir.SLRUSegmentSize
+	case datadir.BackupManifest:
+		limit = maxManifest
+	}
+	content, err := readSmall(r, m.path, limit)
+	if err != nil {
+		return err
+	}
+	if c.Class == datadir.BackupManifest {
+		w.manifest = content
+		return nil
+	}
+	if err := w.g.content(m.path, content); err != nil {
+		return err
+	}
+	return w.told(w.v.File(m.path, content))
+}
+
+// told remembers an error as the visitor's.
+func (w *walker) told(err error) error {
+	if err != nil {
+		w.visitor = err
+	}
+	return err
+}
+
+// exactly reads a file whose size is known: more or fewer bytes are an error.
+type exactly struct {
+	ctx  context.Context
+	r    io.Reader
+	left int64
+	path string
+}
+
+func (e *exactly) Read(p []byte) (int, error) {
+	if err := e.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := e.r.Read(p)
+	e.left -= int64(n)
+	switch {
+	case e.left < 0:
+		return n, fmt.Errorf("read %s: it grew while it was read; a server runs on it, or the copy is not finished", e.path)
+	case err == io.EOF && e.left > 0:
+		return n, fmt.Errorf("read %s: it ends %d bytes early: it was cut while it was read", e.path, e.left)
+	case err != nil && err != io.EOF:
+		return n, fmt.Errorf("read %s: %w", e.path, err)
+	}
+	return n, err
+}
+
+// atEnd checks that r has nothing left.
+func atEnd(r io.Reader) error {
+	var b [1]byte
+	n, err := io.ReadFull(r, b[:])
+	switch {
+	case err == io.EOF:
+		return nil
+	case err == nil && n > 0:
+		return errors.New("the file is longer than it said")
+	}
+	return err
+}
