@@ -54,15 +54,15 @@ func (c *call) heapMultiInsert() error {
 	if err := c.startHeap(0); err != nil {
 		return err
 	}
-	tuples := wal.DecodeMultiInsertTuples(c.ref)
+	tuples := wal.DecodeMultiInsertTuples(c.rec, c.ref)
 	for i := range rec.Count {
 		off := uint16(i + 1)
 		if !c.rec.InitsPage() {
 			off = rec.Offsets.At(i)
 		}
-		h, body, ok := tuples.Next()
-		if !ok {
-			return c.errorf("block data of %d bytes ends in tuple %d of %d", len(c.ref.Data), i+1, rec.Count)
+		h, body, err := tuples.Next()
+		if err != nil {
+			return c.fail(err)
 		}
 		t, err := c.addTuple(off, len(body))
 		if err != nil {
@@ -71,8 +71,8 @@ func (c *call) heapMultiInsert() error {
 		copy(t[page.HeapTupleHeaderSize:], body)
 		initTuple(t, h, c.rec.XID, 0, c.ref.Number, off)
 	}
-	if n := tuples.Rest(); n != 0 {
-		return c.errorf("block data has %d bytes behind its %d tuples", n, rec.Count)
+	if err := tuples.End(); err != nil {
+		return c.fail(err)
 	}
 	if rec.Flags&wal.InsertAllVisibleCleared != 0 {
 		setAllVisible(c.page, false)

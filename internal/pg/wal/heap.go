@@ -115,7 +115,10 @@ func (r *Record) InitsPage() bool { return r.Info&HeapInitPage != 0 }
 // CheckHeap says whether a Heap or Heap2 record is one that stock PostgreSQL
 // of its major version writes: a known operation, main data of exactly the
 // right length, no unknown flags. Its errors are *DialectError. All decoders
-// of these records ask it first.
+// of these records ask it first. Neon's inserts pass: what they add is in the
+// block data, and DecodeHeapTuple finds it, but not if the command id's
+// lowest byte happens to be t_hoff. So the first ErrDialect of a timeline
+// must be taken as a verdict on all of its WAL.
 func CheckHeap(r *Record) error {
 	if r.Rmgr == pg.RmgrHeap2 {
 		return checkHeap2(r)
@@ -177,7 +180,7 @@ func (r *Record) checkChange(fixed int, known, oldTuple uint8) error {
 func (r *Record) checkOldTuple(b []byte) error {
 	c := newCursor(b)
 	h := readTupleHeader(&c)
-	if c.err() != nil || int(h.Hoff) < tupleHeaderSize+1 || h.Hoff%8 != 0 || c.remaining() < int(h.Hoff)-tupleHeaderSize {
+	if c.err() != nil || int(h.Hoff) != h.hoff() || c.remaining() < int(h.Hoff)-tupleHeaderSize {
 		return r.dialect("main data is %d bytes long, its last %d are not the old tuple that the flags promise", len(r.Main), len(b))
 	}
 	return nil
@@ -218,13 +221,49 @@ func readTupleHeader(c *cursor) TupleHeader {
 	return TupleHeader{Infomask2: c.u16(), Infomask: c.u16(), Hoff: c.u8()}
 }
 
+// hoff is what t_hoff must be: the fixed header, the null bitmap, the OID
+// that tuples from before 12 may still carry, aligned to 8 bytes
+// (heap_form_tuple, access/common/heaptuple.c).
+func (h TupleHeader) hoff() int {
+	const hasNull, hasOIDOld, nattsMask = 0x0001, 0x0008, 0x07FF
+	n := tupleHeaderSize
+	if h.Infomask&hasNull != 0 {
+		n += (int(h.Infomask2&nattsMask) + 7) / 8
+	}
+	if h.Infomask&hasOIDOld != 0 {
+		n += 4
+	}
+	return (n + 7) &^ 7
+}
+
+// checkTuple says whether a tuple in block data is in stock format. Neon's 14
+// and 15 put t_cid before t_hoff, so that stock PostgreSQL would take the
+// lowest byte of t_cid for t_hoff.
+func (r *Record) checkTuple(b *BlockRef, h TupleHeader, c *cursor) error {
+	if c.err() != nil {
+		return r.dialect("data of block %d is %d bytes long, which is too short", b.ID, len(b.Data))
+	}
+	if want := h.hoff(); int(h.Hoff) != want {
+		return r.dialect("t_hoff of a tuple in the data of block %d is %d, want %d", b.ID, h.Hoff, want)
+	}
+	return nil
+}
+
+// mainRead is the error of a cursor over main data, as a *DialectError.
+func (r *Record) mainRead(c *cursor) error {
+	if c.err() != nil {
+		return r.dialect("main data is %d bytes long, which is too short", len(r.Main))
+	}
+	return nil
+}
+
 // DecodeHeapInsert decodes the main data of INSERT.
 func DecodeHeapInsert(r *Record) (HeapInsert, error) {
 	if err := CheckHeap(r); err != nil {
 		return HeapInsert{}, err
 	}
 	c := newCursor(r.Main)
-	return HeapInsert{Offset: c.u16(), Flags: c.u8()}, c.err()
+	return HeapInsert{Offset: c.u16(), Flags: c.u8()}, r.mainRead(&c)
 }
 
 // DecodeHeapDelete decodes the main data of DELETE.
@@ -233,7 +272,7 @@ func DecodeHeapDelete(r *Record) (HeapDelete, error) {
 		return HeapDelete{}, err
 	}
 	c := newCursor(r.Main)
-	return HeapDelete{XMax: pg.XID(c.u32()), Offset: c.u16(), Infobits: c.u8(), Flags: c.u8()}, c.err()
+	return HeapDelete{XMax: pg.XID(c.u32()), Offset: c.u16(), Infobits: c.u8(), Flags: c.u8()}, r.mainRead(&c)
 }
 
 // DecodeHeapUpdate decodes the main data of UPDATE and HOT_UPDATE.
@@ -243,7 +282,7 @@ func DecodeHeapUpdate(r *Record) (HeapUpdate, error) {
 	}
 	c := newCursor(r.Main)
 	return HeapUpdate{OldXMax: pg.XID(c.u32()), OldOffset: c.u16(), OldInfobits: c.u8(), Flags: c.u8(),
-		NewXMax: pg.XID(c.u32()), NewOffset: c.u16()}, c.err()
+		NewXMax: pg.XID(c.u32()), NewOffset: c.u16()}, r.mainRead(&c)
 }
 
 // DecodeHeapLock decodes the main data of LOCK and LOCK_UPDATED.
@@ -252,7 +291,7 @@ func DecodeHeapLock(r *Record) (HeapLock, error) {
 		return HeapLock{}, err
 	}
 	c := newCursor(r.Main)
-	return HeapLock{XMax: pg.XID(c.u32()), Offset: c.u16(), Infobits: c.u8(), Flags: c.u8()}, c.err()
+	return HeapLock{XMax: pg.XID(c.u32()), Offset: c.u16(), Infobits: c.u8(), Flags: c.u8()}, r.mainRead(&c)
 }
 
 // DecodeHeapOffset decodes the offset number that the main data of CONFIRM
@@ -262,7 +301,7 @@ func DecodeHeapOffset(r *Record) (uint16, error) {
 		return 0, err
 	}
 	c := newCursor(r.Main)
-	return c.u16(), c.err()
+	return c.u16(), r.mainRead(&c)
 }
 
 // DecodeHeapTuple decodes the block data of INSERT: the tuple's header fields
@@ -270,7 +309,7 @@ func DecodeHeapOffset(r *Record) (uint16, error) {
 func DecodeHeapTuple(r *Record, b *BlockRef) (TupleHeader, []byte, error) {
 	c := newCursor(b.Data)
 	h, body := readTupleHeader(&c), c.rest()
-	return h, body, r.blockData(b, &c)
+	return h, body, r.checkTuple(b, h, &c)
 }
 
 // UpdateTuple is the block data of UPDATE and HOT_UPDATE: Prefix and Suffix
@@ -296,13 +335,5 @@ func DecodeHeapUpdateTuple(r *Record, b *BlockRef, flags uint8) (UpdateTuple, er
 	t.Header = readTupleHeader(&c)
 	t.Bitmap = c.bytes(int(t.Header.Hoff) - tupleHeaderSize)
 	t.Data = c.rest()
-	return t, r.blockData(b, &c)
-}
-
-// blockData is the error of a cursor over block data, as a *DialectError.
-func (r *Record) blockData(b *BlockRef, c *cursor) error {
-	if c.err() != nil {
-		return r.dialect("data of block %d is %d bytes long, which is too short", b.ID, len(b.Data))
-	}
-	return nil
+	return t, r.checkTuple(b, t.Header, &c)
 }

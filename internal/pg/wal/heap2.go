@@ -201,7 +201,7 @@ func DecodeHeapVisible(r *Record) (HeapVisible, error) {
 		return HeapVisible{}, err
 	}
 	c := newCursor(r.Main)
-	return HeapVisible{Horizon: pg.XID(c.u32()), Flags: c.u8() & VMValidBits}, c.err()
+	return HeapVisible{Horizon: pg.XID(c.u32()), Flags: c.u8() & VMValidBits}, r.mainRead(&c)
 }
 
 // DecodeHeapMultiInsert decodes the main data of MULTI_INSERT.
@@ -214,30 +214,39 @@ func DecodeHeapMultiInsert(r *Record) (HeapMultiInsert, error) {
 	c.align(2)
 	m.Count = int(c.u16())
 	m.Offsets = Offsets(c.rest())
-	return m, c.err()
+	return m, r.mainRead(&c)
 }
 
 // MultiInsertTuples reads the tuples in the block data of MULTI_INSERT, one
 // after the other.
-type MultiInsertTuples struct{ c cursor }
+type MultiInsertTuples struct {
+	rec *Record
+	ref *BlockRef
+	c   cursor
+}
 
 // DecodeMultiInsertTuples starts at the first tuple of the block data.
-func DecodeMultiInsertTuples(b *BlockRef) MultiInsertTuples {
-	return MultiInsertTuples{newCursor(b.Data)}
+func DecodeMultiInsertTuples(r *Record, b *BlockRef) MultiInsertTuples {
+	return MultiInsertTuples{rec: r, ref: b, c: newCursor(b.Data)}
 }
 
 // Next is the next tuple (xl_multi_insert_tuple): its header fields and what
-// follows its fixed header of 23 bytes. It reports false when the data ends early.
-func (m *MultiInsertTuples) Next() (TupleHeader, []byte, bool) {
+// follows its fixed header of 23 bytes.
+func (m *MultiInsertTuples) Next() (TupleHeader, []byte, error) {
 	m.c.align(2)
 	n := m.c.u16()
 	h := readTupleHeader(&m.c)
 	body := m.c.bytes(int(n))
-	return h, body, m.c.err() == nil
+	return h, body, m.rec.checkTuple(m.ref, h, &m.c)
 }
 
-// Rest is the number of bytes not yet read.
-func (m *MultiInsertTuples) Rest() int { return m.c.remaining() }
+// End says whether the tuples read so far are all of the block data.
+func (m *MultiInsertTuples) End() error {
+	if n := m.c.remaining(); n != 0 {
+		return m.rec.dialect("data of block %d has %d bytes behind its last tuple", m.ref.ID, n)
+	}
+	return nil
+}
 
 // DecodeHeapPrune decodes main data and block data of PRUNE, VACUUM and
 // FREEZE_PAGE, and of the PRUNE operations of 17 and later.
@@ -289,7 +298,9 @@ func readFreeze16(r *Record, c *cursor) HeapPrune {
 // readPrune17 reads the format that 17 gave pruning, vacuuming and freezing
 // (heap_xlog_deserialize_prune_and_freeze).
 func readPrune17(r *Record, c *cursor) HeapPrune {
-	flags := r.Main[1] // CheckHeap saw to its length
+	main := newCursor(r.Main)
+	main.skip(1)
+	flags := main.u8()
 	p := HeapPrune{Repair: flags&pruneCleanupLock != 0}
 	if flags&pruneFreezePlans != 0 {
 		n := int(c.u16())
