@@ -15,6 +15,9 @@ import (
 
 // relations compares which relation forks there are, and how long.
 func (r *run) relations(s *officialSide) error {
+	if err := r.findInvalidDatabases(); err != nil {
+		return err
+	}
 	r.unlogged = make(map[pg.RelFileLocator]bool)
 	a, b := r.ra.Forks(), r.rb.Forks()
 	for _, f := range slices.Concat(a, b) {
@@ -24,8 +27,8 @@ func (r *run) relations(s *officialSide) error {
 	}
 	names := make(map[pg.RelFileLocator]bool)
 	for _, f := range b {
-		if r.leftOut(f.RelFork) {
-			r.tally.skipped["unlogged"]++
+		if why := r.whyLeftOut(f.RelFork); why != "" {
+			r.tally.skipped[why]++
 			continue
 		}
 		if !r.relWanted(f.RelFileLocator) {
@@ -48,11 +51,20 @@ func (r *run) relations(s *officialSide) error {
 	return nil
 }
 
-// leftOut says that a fork's contents are not in the WAL: an unlogged
-// relation's, but for its init fork.
-func (r *run) leftOut(f pg.RelFork) bool {
-	return f.Fork != pg.InitFork && r.unlogged[f.RelFileLocator]
+// whyLeftOut says why a fork's contents are not what the WAL says, "" if they
+// must be: an unlogged relation's are not logged, but for its init fork; those
+// of a database whose drop was interrupted were thrown away.
+func (r *run) whyLeftOut(f pg.RelFork) string {
+	switch {
+	case f.Fork != pg.InitFork && r.unlogged[f.RelFileLocator]:
+		return "unlogged"
+	case f.DB != 0 && r.invalidDBs[f.DB]:
+		return "invalid_database"
+	}
+	return ""
 }
+
+func (r *run) leftOut(f pg.RelFork) bool { return r.whyLeftOut(f) != "" }
 
 func (r *run) relWanted(rel pg.RelFileLocator) bool { return r.Rel == nil || *r.Rel == rel }
 
@@ -124,6 +136,9 @@ func (r *run) relMaps() {
 	keys := append(r.ra.RelMaps(), r.rb.RelMaps()...)
 	slices.SortFunc(keys, func(a, b native.RelMapKey) int { return cmp.Or(cmp.Compare(a.Spc, b.Spc), cmp.Compare(a.DB, b.DB)) })
 	for _, k := range slices.Compact(keys) {
+		if r.invalidDBs[k.DB] {
+			continue
+		}
 		a, b := r.ra.RelMap(k.Spc, k.DB), r.rb.RelMap(k.Spc, k.DB)
 		if why := relMapDifference(a, b); why != "" {
 			r.add(finding.Discrepancy{

@@ -95,6 +95,7 @@ type run struct {
 	baseControl    *datadir.Control
 	spool          *spool
 	unlogged       map[pg.RelFileLocator]bool // relations with an init fork on either side
+	invalidDBs     map[pg.OID]bool            // databases that an interrupted DROP DATABASE left
 	found          []finding.Discrepancy
 }
 
@@ -122,7 +123,7 @@ func newVerification() *finding.Verification {
 	return &finding.Verification{
 		Verdict: finding.Inconclusive, Engine: "native", Reasons: []string{},
 		Postgres:      finding.Postgres{Dialect: "postgres"},
-		Coverage:      finding.Coverage{TaintedBy: map[string]int64{}, RelationsSkipped: map[string]int64{"unlogged": 0, "temporary": 0, "fsm": 0}},
+		Coverage:      finding.Coverage{TaintedBy: map[string]int64{}, RelationsSkipped: map[string]int64{"unlogged": 0, "temporary": 0, "fsm": 0, "invalid_database": 0}},
 		Discrepancies: []finding.Discrepancy{}, Gaps: []finding.Gap{},
 	}
 }

@@ -1,0 +1,149 @@
+package verify_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/datadir"
+	"redoubt/internal/pg/wal"
+	"redoubt/replay"
+	"redoubt/verify"
+)
+
+// dirWAL reads segments of TLI 1 from a directory.
+type dirWAL struct {
+	dir  string
+	size int64
+}
+
+func (d dirWAL) SegmentSize() int64 { return d.size }
+
+func (d dirWAL) Open(context.Context, pg.LSN) (replay.WALStream, error) { return &dirStream{d: d}, nil }
+
+type dirStream struct {
+	d   dirWAL
+	seg pg.SegmentNo
+	f   *os.File
+}
+
+func (s *dirStream) ReadPages(at pg.LSN) ([]byte, error) {
+	seg := pg.SegmentOf(at, s.d.size)
+	if s.f == nil || seg != s.seg {
+		_ = s.Close()
+		name := pg.SegmentName(1, seg, s.d.size)
+		f, err := os.Open(filepath.Join(s.d.dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, &wal.MissingError{Segment: name, Range: pg.Range{From: seg.Start(s.d.size), To: (seg + 1).Start(s.d.size)}}
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.f, s.seg = f, seg
+	}
+	off := int64(at - seg.Start(s.d.size))
+	buf := make([]byte, min(1<<18, s.d.size-off))
+	_, err := s.f.ReadAt(buf, off)
+	return buf, err
+}
+
+func (s *dirStream) Close() error {
+	if s.f == nil {
+		return nil
+	}
+	f := s.f
+	s.f = nil
+	return f.Close()
+}
+
+// dirSnap is a data directory.
+type dirSnap struct{ dir string }
+
+func (d dirSnap) Name() string       { return d.dir }
+func (d dirSnap) Problems() []string { return nil }
+
+func (d dirSnap) Meta(context.Context) (verify.Meta, error) {
+	raw, err := os.ReadFile(filepath.Join(d.dir, datadir.ControlPath))
+	if err != nil {
+		return verify.Meta{}, err
+	}
+	c, err := datadir.ParseControl(raw)
+	if err != nil {
+		return verify.Meta{}, err
+	}
+	m := verify.Meta{Major: c.Major(), SystemID: c.SystemIdentifier, Redo: c.CheckPointLSN, TLI: c.CheckPoint.TLI}
+	if raw, err = os.ReadFile(filepath.Join(d.dir, datadir.LabelPath)); err == nil {
+		l, err := datadir.ParseBackupLabel(raw)
+		if err != nil {
+			return verify.Meta{}, err
+		}
+		m.Online, m.Redo = true, l.Start
+	}
+	return m, nil
+}
+
+func (d dirSnap) Walk(_ context.Context, v datadir.Visitor) error {
+	return filepath.WalkDir(d.dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		rel, _ := filepath.Rel(d.dir, path)
+		switch c := datadir.Classify(filepath.ToSlash(rel)); c.Class {
+		case datadir.Relation:
+			return d.relation(path, c.Rel, v)
+		case datadir.ControlFile, datadir.SLRUSegment, datadir.RelationMap:
+			raw, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			return v.File(filepath.ToSlash(rel), raw)
+		}
+		return nil
+	})
+}
+
+func (d dirSnap) relation(path string, f datadir.RelFile, v datadir.Visitor) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	buf := make([]byte, 1<<20)
+	size := int64(0)
+	for {
+		n, err := io.ReadFull(file, buf)
+		if whole := n / pg.BlockSize * pg.BlockSize; whole > 0 {
+			first := pg.BlockNumber(int64(f.Segment)*pg.BlocksPerFile + size/pg.BlockSize)
+			if err := v.Blocks(f, first, buf[:whole]); err != nil {
+				return err
+			}
+		}
+		size += int64(n)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return v.EndRelation(f, size)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (d dirSnap) Fetch(_ context.Context, blocks []pg.Block, fn func(pg.Block, []byte) error) error {
+	for _, b := range blocks {
+		path := filepath.Join(d.dir, datadir.RelPath(b.RelFork, uint32(b.Number/pg.BlocksPerFile), ""))
+		raw, err := os.ReadFile(path)
+		at := int64(b.Number) % pg.BlocksPerFile * pg.BlockSize
+		if err != nil || int64(len(raw)) < at+pg.BlockSize || strings.Contains(path, "pg_tblspc") {
+			continue
+		}
+		if err := fn(b, raw[at:at+pg.BlockSize]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
