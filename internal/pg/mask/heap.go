@@ -1,6 +1,8 @@
 package mask
 
 import (
+	"encoding/binary"
+
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/page"
 )
@@ -15,23 +17,35 @@ func normalizeHeap(p page.Page, block pg.BlockNumber) {
 	p.SetFlags(p.Flags() &^ (page.PageFull | page.HasFreeLines)) // RuleHeapPageFlags
 	p.SetPruneXID(0)                                             // RuleHeapPruneXID
 	clearHole(p)
-	for n := 1; n <= p.NumItems(); n++ {
-		if t, ok := p.HeapTuple(n); ok {
-			normalizeTuple(t, block, n)
-			clearPadding(p, p.ItemID(n))
+	for i, ids := 0, linePointers(p); i+page.ItemIDSize <= len(ids); i += page.ItemIDSize {
+		id := linePointer(ids, i)
+		if id.Flags() != page.LPNormal || !id.HasStorage() {
+			continue
 		}
+		from, to := id.Offset(), id.Offset()+maxAlign(id.Len())
+		normalizeTuple(page.HeapTuple(p[from:to]), block, i/page.ItemIDSize+1)
+		clearPadding(p[to-8:to], to-from-id.Len())
 	}
 }
 
-// clearPadding zeroes the bytes that align an item's end (RuleHeapPadding):
-// adding an item leaves there what the hole held.
-func clearPadding(p page.Page, id page.ItemID) {
-	end := id.Offset() + id.Len()
-	clear(p[end:maxAlign(end)])
+// linePointers is the array of line pointers of a page whose header has been checked.
+func linePointers(p page.Page) []byte { return p[page.HeaderSize:p.Lower()] }
+
+// linePointer is the one at byte i of the array.
+func linePointer(ids []byte, i int) page.ItemID {
+	return page.ItemID(binary.LittleEndian.Uint32(ids[i : i+page.ItemIDSize]))
 }
 
-// normalizeTuple masks the header of tuple n of that block.
+// clearPadding zeroes the last pad bytes, 0 to 7, of an item's last 8
+// (RuleHeapPadding): adding an item leaves there what the hole held.
+func clearPadding(unit []byte, pad int) {
+	v := binary.LittleEndian.Uint64(unit)
+	binary.LittleEndian.PutUint64(unit, v&(^uint64(0)>>(8*pad)))
+}
+
+// normalizeTuple masks the header of tuple n of that block; t has its padding.
 func normalizeTuple(t page.HeapTuple, block pg.BlockNumber, n int) {
+	_ = t[page.HeapTupleHeaderSize]
 	if unconfirmed(t) {
 		t.SetCtid(block, n) // RuleHeapSpeculative
 	}
@@ -62,41 +76,39 @@ func maxAlign(n int) int { return (n + 7) &^ 7 }
 // pd_upper and pd_special with their padding, and don't share a byte; a
 // normal one must also hold a tuple header.
 func itemsApart(p page.Page) bool {
-	upper, special := p.Upper(), p.Special()
-	lowest := special // of the items seen so far, while each lay below the one before
-	for n := 1; n <= p.NumItems(); n++ {
-		id := p.ItemID(n)
+	lowest := pg.BlockSize // of the items so far, while each lies below the one before
+	ids := linePointers(p)
+	for i := 0; i+page.ItemIDSize <= len(ids); i += page.ItemIDSize {
+		id := linePointer(ids, i)
 		if !id.HasStorage() {
 			continue
 		}
-		from, to := id.Offset(), id.Offset()+maxAlign(id.Len())
-		if from%8 != 0 || from < upper || to > special ||
-			id.Flags() == page.LPNormal && id.Len() < page.HeapTupleHeaderSize {
+		if !itemInPlace(p, id) {
 			return false
 		}
-		if to > lowest {
+		if id.Offset()+maxAlign(id.Len()) > lowest {
 			return itemsApartAnyOrder(p)
 		}
-		lowest = from
+		lowest = id.Offset()
 	}
 	return true
 }
 
-// itemsApartAnyOrder marks each item's 8-byte units; all are in the page.
+// itemInPlace is the part of itemsApart that looks at one item.
+func itemInPlace(p page.Page, id page.ItemID) bool {
+	from, n := id.Offset(), id.Len()
+	return from%8 == 0 && from >= p.Upper() && from+maxAlign(n) <= p.Special() &&
+		(n >= page.HeapTupleHeaderSize || id.Flags() != page.LPNormal)
+}
+
+// itemsApartAnyOrder is itemsApart for items in any order: it marks the 8-byte
+// units that each takes.
 func itemsApartAnyOrder(p page.Page) bool {
 	var taken [pg.BlockSize / 8 / 64]uint64
-	upper, special := p.Upper(), p.Special()
-	for n := 1; n <= p.NumItems(); n++ {
-		id := p.ItemID(n)
-		if !id.HasStorage() {
-			continue
-		}
-		from, to := id.Offset(), id.Offset()+maxAlign(id.Len())
-		if from%8 != 0 || from < upper || to > special ||
-			id.Flags() == page.LPNormal && id.Len() < page.HeapTupleHeaderSize {
-			return false
-		}
-		if !take(&taken, from/8, to/8) {
+	ids := linePointers(p)
+	for i := 0; i+page.ItemIDSize <= len(ids); i += page.ItemIDSize {
+		id := linePointer(ids, i)
+		if id.HasStorage() && (!itemInPlace(p, id) || !take(&taken, id.Offset()/8, (id.Offset()+maxAlign(id.Len()))/8)) {
 			return false
 		}
 	}

@@ -68,9 +68,10 @@ func zeroIfEmpty(p page.Page) bool {
 // reviveDead turns LP_DEAD line pointers with storage into LP_NORMAL: an
 // index scan kills items without WAL (_bt_killitems and its like).
 func reviveDead(p page.Page) {
-	for n := 1; n <= p.NumItems(); n++ {
-		if id := p.ItemID(n); id.Flags() == page.LPDead && id.HasStorage() {
-			p.SetItemID(n, page.MakeItemID(id.Offset(), page.LPNormal, id.Len()))
+	ids := linePointers(p)
+	for i := 0; i+page.ItemIDSize <= len(ids); i += page.ItemIDSize {
+		if id := linePointer(ids, i); id.Flags() == page.LPDead && id.HasStorage() {
+			p.SetItemID(i/page.ItemIDSize+1, page.MakeItemID(id.Offset(), page.LPNormal, id.Len()))
 		}
 	}
 }
