@@ -81,17 +81,34 @@ func (c *call) newError(detail string, cause error) *Error {
 	}
 }
 
-// handler redoes the part of a record that belongs to one block reference;
-// full-page images, WILL_INIT zeroing, the LSN check and setting the LSN are Apply's.
-type handler func(c *call) error
+// redo does the part of a record that belongs to one block reference;
+// full-page images, WILL_INIT zeroing, the LSN check and setting the LSN are
+// Apply's. A switch, not a table of functions: calls through one would put
+// every call on the heap.
+func (c *call) redo() error {
+	switch c.rec.Rmgr {
+	case pg.RmgrXLOG:
+		return redoXLOG(c)
+	case pg.RmgrHeap:
+		return redoHeap(c)
+	case pg.RmgrHeap2:
+		return redoHeap2(c)
+	case pg.RmgrBtree:
+		return redoBtree(c)
+	case pg.RmgrSequence:
+		return redoSequence(c)
+	}
+	return ErrUnsupported
+}
 
-// handlers by resource manager; nil taints.
-var handlers = [256]handler{
-	pg.RmgrXLOG:     redoXLOG,
-	pg.RmgrHeap:     redoHeap,
-	pg.RmgrHeap2:    redoHeap2,
-	pg.RmgrBtree:    redoBtree,
-	pg.RmgrSequence: redoSequence,
+// Supported reports whether redo knows the record's resource manager: if not,
+// the blocks it references without an image are tainted.
+func Supported(r pg.RmgrID) bool {
+	switch r {
+	case pg.RmgrXLOG, pg.RmgrHeap, pg.RmgrHeap2, pg.RmgrBtree, pg.RmgrSequence:
+		return true
+	}
+	return false
 }
 
 // Apply redoes what rec does to the block of ref, in place. p is the block's
@@ -100,7 +117,7 @@ var handlers = [256]handler{
 //
 // Source: access/transam/xlogutils.c, XLogReadBufferForRedoExtended.
 func Apply(env *Env, rec *wal.Record, ref *wal.BlockRef, p page.Page) (Outcome, error) {
-	c := &call{env: env, rec: rec, ref: ref, page: p}
+	c := call{env: env, rec: rec, ref: ref, page: p}
 	if ref.HasImage && ref.Image.Apply {
 		if err := ref.Image.Restore(p); err != nil {
 			return Skipped, c.errorf("restore full-page image: %v", err)
@@ -110,8 +127,7 @@ func Apply(env *Env, rec *wal.Record, ref *wal.BlockRef, p page.Page) (Outcome, 
 		}
 		return Restored, nil
 	}
-	h := handlers[rec.Rmgr]
-	if h == nil {
+	if !Supported(rec.Rmgr) {
 		return Skipped, ErrUnsupported
 	}
 	outcome := Changed
@@ -122,7 +138,7 @@ func Apply(env *Env, rec *wal.Record, ref *wal.BlockRef, p page.Page) (Outcome, 
 	case rec.End <= p.LSN():
 		return Skipped, nil
 	}
-	if err := h(c); err != nil {
+	if err := c.redo(); err != nil {
 		return Skipped, err
 	}
 	if c.unchanged {
@@ -133,7 +149,3 @@ func Apply(env *Env, rec *wal.Record, ref *wal.BlockRef, p page.Page) (Outcome, 
 	}
 	return outcome, nil
 }
-
-// Supported reports whether redo knows the record's resource manager: if not,
-// the blocks it references without an image are tainted.
-func Supported(r pg.RmgrID) bool { return handlers[r] != nil }
