@@ -1,6 +1,8 @@
 package wal_test
 
 import (
+	"errors"
+
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
 )
@@ -26,4 +28,10 @@ func pagesOf(at pg.LSN, data []byte, segmentSize int64, chunk int) wal.PageFunc 
 		left := segmentSize - int64(uint64(l)%uint64(segmentSize))
 		return b[:min(int64(len(b)), left, int64(chunk))], nil
 	}
+}
+
+// isEnd reports whether err is an EndError with the reason at the LSN, 0 for any.
+func isEnd(err error, reason wal.EndReason, at pg.LSN) bool {
+	var end *wal.EndError
+	return errors.As(err, &end) && end.Reason == reason && (at == 0 || end.LSN == at)
 }
