@@ -1,0 +1,56 @@
+# demo:     the nightly job on real WAL that ships with the repository
+# test:     all tests; fetches the PostgreSQL servers it wants, says what it skipped
+# lint:     gofmt, go vet, golangci-lint and a proof that forbidden imports are caught
+# bench:    benchmarks, then the comparison with PostgreSQL's own tools
+# fuzz:     every fuzz target for FUZZTIME
+# fixtures: remakes the demo's WAL from running servers
+
+SHELL := /bin/bash
+CACHE := $(CURDIR)/.cache
+export PATH := $(CACHE)/bin:$(PATH)
+
+FUZZTIME ?= 30s
+# The longest a package's tests may take; the servers in them crash and recover.
+TIMEOUT ?= 15m
+
+.PHONY: all build demo test test-setup lint bench fuzz fixtures clean
+all: build
+
+build:
+	go build -o bin/redoubt ./cmd/redoubt
+
+demo: build
+	bin/redoubt demo
+
+test: test-setup
+	go run ./internal/testsum -race -timeout $(TIMEOUT) ./...
+
+test-setup:
+	@scripts/test-setup
+
+lint: $(CACHE)/bin/golangci-lint
+	@files=$$(gofmt -l .); \
+	if [ -n "$$files" ]; then echo "gofmt these:"; echo "$$files"; exit 1; fi
+	go vet ./...
+	golangci-lint run ./...
+	@scripts/check-arrows
+
+bench:
+	go test -run=NONE -bench=. ./...
+	@if [ -d internal/bench ]; then go run ./internal/bench; fi
+
+fuzz:
+	@scripts/fuzz $(FUZZTIME)
+
+fixtures:
+	@scripts/fetch-postgres 17
+	go run ./internal/demo/makefixture -o internal/demo/fixture.tar.zst
+
+# The tools have a module of their own, so that what they depend on is not
+# what Redoubt depends on.
+$(CACHE)/bin/golangci-lint $(CACHE)/bin/versitygw: $(CACHE)/bin/%: tools/go.mod tools/go.sum
+	mkdir -p $(CACHE)/bin
+	cd tools && go build -o $(CACHE)/bin/ $$(sed -n 's|^\t\(.*/$*\)$$|\1|p' go.mod)
+
+clean:
+	rm -rf bin

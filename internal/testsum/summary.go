@@ -1,0 +1,124 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// event is what `go test -json` writes (cmd/test2json).
+type event struct {
+	Action     string
+	Package    string
+	ImportPath string // of build-output and build-fail
+	Test       string
+	Elapsed    float64
+	Output     string
+}
+
+// test names a test, or with an empty name a package.
+type test struct{ pkg, name string }
+
+// summary collects events.
+type summary struct {
+	w       io.Writer
+	output  map[test][]string // of tests and packages under way
+	passed  int               // tests and subtests
+	failed  int               // the same, and packages that fail without a test that does
+	skipped []string          // what and why
+	proofs  int               // how many of skipped are proofs
+	failing map[string]bool   // packages with a failed test
+}
+
+func newSummary(w io.Writer) *summary {
+	return &summary{w: w, output: map[test][]string{}, failing: map[string]bool{}}
+}
+
+func (s *summary) line(line []byte) {
+	var e event
+	if err := json.Unmarshal(line, &e); err != nil {
+		s.printf("%s", line) // go's own words
+		return
+	}
+	t := test{e.Package, e.Test}
+	switch e.Action {
+	case "output":
+		s.output[t] = append(s.output[t], e.Output)
+	case "build-output":
+		s.printf("%s", e.Output)
+	case "pass", "fail", "skip":
+		if e.Test == "" {
+			s.packageEnd(t, e)
+		} else {
+			s.testEnd(t, e)
+		}
+		delete(s.output, t)
+	}
+}
+
+func (s *summary) testEnd(t test, e event) {
+	out := strings.Join(s.output[t], "")
+	switch e.Action {
+	case "pass":
+		s.passed++
+	case "fail":
+		s.failed++
+		s.failing[t.pkg] = true
+		s.printf("--- FAIL: %s %s (%.2fs)\n%s", t.pkg, t.name, e.Elapsed, out)
+	case "skip":
+		if strings.Contains(out, "SKIPPED PROOF") {
+			s.proofs++
+		}
+		s.skipped = append(s.skipped, t.pkg+" "+t.name+": "+reason(out))
+	}
+}
+
+// reason is the line that a skipped test printed, without the frame around it.
+func reason(out string) string {
+	for line := range strings.Lines(out) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "===") && !strings.HasPrefix(line, "---") {
+			return line
+		}
+	}
+	return "no reason given"
+}
+
+func (s *summary) packageEnd(t test, e event) {
+	word := map[string]string{"pass": "ok  ", "fail": "FAIL", "skip": "none"}[e.Action]
+	s.printf("%s %s %.1fs\n", word, t.pkg, e.Elapsed)
+	if e.Action != "fail" || s.failing[t.pkg] {
+		return
+	}
+	// It did not build, panicked or ran out of time: whatever was said is wanted.
+	s.failed++
+	for u, out := range s.output {
+		if u.pkg == t.pkg {
+			s.printf("%s", strings.Join(out, ""))
+			delete(s.output, u)
+		}
+	}
+}
+
+// close prints the end and reports whether all is well. err is how go test ended.
+func (s *summary) close(noSkip bool, err error) bool {
+	for _, line := range s.skipped {
+		s.printf("skipped: %s\n", line)
+	}
+	ok := s.failed == 0
+	if err != nil && ok {
+		s.printf("go test: %v\n", err)
+		s.failed, ok = 1, false
+	}
+	if noSkip && len(s.skipped) > 0 {
+		s.printf("REDOUBT_NO_SKIP=1 and %d tests were skipped: that is a failure\n", len(s.skipped))
+		s.failed, ok = s.failed+len(s.skipped), false
+	}
+	s.printf("%d skipped proofs\n%d passed, %d failed, %d skipped\n", s.proofs, s.passed, s.failed, len(s.skipped))
+	return ok && s.passed > 0
+}
+
+func (s *summary) printf(format string, args ...any) {
+	_, _ = fmt.Fprintf(s.w, format, args...) // nowhere to complain to
+}
