@@ -129,14 +129,18 @@ func (d *decoder) block(id uint8) string {
 		return fmt.Sprintf("block reference %d follows block reference %d", id, d.lastBlock)
 	}
 	d.lastBlock = int(id)
-	flags, dataLen := d.hdr.u8(), d.hdr.u16()
+	h := d.hdr.take(3)
+	if h == nil {
+		return detailShort
+	}
+	flags, dataLen := h[0], binary.LittleEndian.Uint16(h[1:])
 	d.rec.Blocks = append(d.rec.Blocks, BlockRef{ID: id})
 	ref := &d.rec.Blocks[len(d.rec.Blocks)-1]
 	ref.Fork = pg.ForkNumber(flags & blockForkMask)
 	ref.WillInit = flags&blockWillInit != 0
 	ref.HasData = flags&blockHasData != 0
 	ref.HasImage = flags&blockHasImage != 0
-	if ref.Fork > pg.MaxFork && d.hdr.err() == nil {
+	if ref.Fork > pg.MaxFork {
 		return fmt.Sprintf("block reference %d: fork %d does not exist", id, ref.Fork)
 	}
 	if ref.HasData != (dataLen > 0) {
@@ -148,11 +152,22 @@ func (d *decoder) block(id uint8) string {
 			return fmt.Sprintf("block reference %d: %s", id, detail)
 		}
 	}
-	if flags&blockSameRel == 0 {
-		d.rel = pg.RelFileLocator{Spc: pg.OID(d.hdr.u32()), DB: pg.OID(d.hdr.u32()), Rel: pg.OID(d.hdr.u32())}
+	return d.tag(ref, flags&blockSameRel != 0)
+}
+
+// tag reads which block is referenced: relation, unless it is the one before, and number.
+func (d *decoder) tag(ref *BlockRef, sameRel bool) string {
+	if !sameRel {
+		h := d.hdr.take(12)
+		if h == nil {
+			return detailShort
+		}
+		d.rel.Spc = pg.OID(binary.LittleEndian.Uint32(h))
+		d.rel.DB = pg.OID(binary.LittleEndian.Uint32(h[4:]))
+		d.rel.Rel = pg.OID(binary.LittleEndian.Uint32(h[8:]))
 		d.hasRel = true
 	} else if !d.hasRel {
-		return fmt.Sprintf("block reference %d: names the relation before, but is the first", id)
+		return fmt.Sprintf("block reference %d: names the relation before, but is the first", ref.ID)
 	}
 	ref.RelFileLocator = d.rel
 	ref.Number = pg.BlockNumber(d.hdr.u32())

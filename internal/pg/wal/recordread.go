@@ -47,14 +47,13 @@ func (r *Reader) readRecord(rec *Record) error {
 		}
 		tli := r.header.TLI
 		raw, end, err := r.recordBytes(lsn)
-		if errors.Is(err, errOverwritten) {
-			r.dropped, r.next = lsn, r.pageAt
-			continue
-		}
-		if err != nil {
+		switch {
+		case err == nil:
+			return r.finish(rec, raw, lsn, end, tli)
+		case !errors.Is(err, errOverwritten):
 			return err
 		}
-		return r.finish(rec, raw, lsn, end, tli)
+		r.dropped, r.next = lsn, r.pageAt
 	}
 }
 
