@@ -13,13 +13,15 @@ import (
 // Listing is what the page of all runs is made from.
 type Listing struct {
 	Runs    []finding.RunSummary
-	Running string // the id of the run that is still at it, if any
+	More    bool                 // there are older runs
+	Running func(id string) bool // whether a run is still at it; nil: none is
 	Version string
 }
 
 type indexView struct {
 	Jobs    []jobView
 	Runs    []summaryView
+	More    bool
 	Version string
 }
 
@@ -44,10 +46,10 @@ func Index(w io.Writer, in Listing) error {
 	slices.SortStableFunc(runs, func(a, b finding.RunSummary) int {
 		return cmp.Or(b.StartedAt.Compare(a.StartedAt), cmp.Compare(b.ID, a.ID))
 	})
-	v := indexView{Version: plain(in.Version)}
+	v := indexView{Version: plain(in.Version), More: in.More}
 	at := map[string]int{}
 	for i := range runs {
-		s := summaryOf(&runs[i], in.Running)
+		s := summaryOf(&runs[i], in.Running != nil && in.Running(runs[i].ID))
 		v.Runs = append(v.Runs, s)
 		j, ok := at[runs[i].Job]
 		if !ok {
@@ -66,7 +68,7 @@ func Index(w io.Writer, in Listing) error {
 	return render(w, "index", v)
 }
 
-func summaryOf(r *finding.RunSummary, running string) summaryView {
+func summaryOf(r *finding.RunSummary, running bool) summaryView {
 	v := summaryView{
 		ID: plain(r.ID), Href: "/run/" + url.PathEscape(r.ID), Job: plain(r.Job),
 		Started: minute(r.StartedAt), Timelines: number(int64(r.Timelines)), Spans: number(int64(r.Spans)),
@@ -81,7 +83,7 @@ func summaryOf(r *finding.RunSummary, running string) summaryView {
 	case r.FinishedAt != nil:
 		v.Took = seconds(r.FinishedAt.Sub(r.StartedAt).Seconds())
 		return v
-	case r.ID == running:
+	case running:
 		v.Took = "running"
 	default:
 		v.Took = "did not finish"

@@ -1,0 +1,179 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+
+	"redoubt/internal/finding"
+)
+
+// indexRuns is how many runs the index page lists.
+const indexRuns = 200
+
+// routes are all paths; what is not here is 404.
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", s.indexPage)
+	mux.HandleFunc("GET /run/{id}", s.runPage)
+	mux.HandleFunc("GET /v1/run", s.listRuns)
+	mux.HandleFunc("POST /v1/run", s.startRun)
+	mux.HandleFunc("GET /v1/run/{id}", s.showRun)
+	mux.HandleFunc("GET /v1/discrepancy", s.listDiscrepancies)
+	mux.HandleFunc("GET /v1/tenant", s.listTenants)
+	mux.HandleFunc("GET /v1/tenant/{tenant}/timeline", s.listTimelines)
+	mux.HandleFunc("GET /v1/tenant/{tenant}/timeline/{timeline}", s.showTimeline)
+	mux.Handle("GET /metrics", s.Metrics)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		send(w, http.StatusOK, map[string]string{"status": "ok"})
+	})
+	mux.HandleFunc("GET /readyz", s.ready)
+	return shaped(mux)
+}
+
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	if s.Ready != nil {
+		if err := s.Ready(r.Context()); err != nil {
+			s.Log.Warn("not ready", "err", err)
+			fail(w, http.StatusServiceUnavailable, "not ready: the server's log has the cause")
+			return
+		}
+	}
+	send(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+func (s *Server) indexPage(w http.ResponseWriter, r *http.Request) {
+	runs, err := s.Ledger.Runs(r.Context(), "", indexRuns+1, 0)
+	if err != nil {
+		s.failWith(w, r, err)
+		return
+	}
+	more := len(runs) > indexRuns
+	if p := s.render(w, r, func(w io.Writer) error { return s.Pages.Index(w, runs[:min(len(runs), indexRuns)], more) }); p != nil {
+		s.page(w, p)
+	}
+}
+
+func (s *Server) runPage(w http.ResponseWriter, r *http.Request) {
+	run, err := s.Ledger.Run(r.Context(), r.PathValue("id"))
+	if err != nil {
+		s.failWith(w, r, err)
+		return
+	}
+	if p := s.render(w, r, func(w io.Writer) error { return s.Pages.Run(w, run) }); p != nil {
+		s.page(w, p)
+	}
+}
+
+// render makes a report whole; where it cannot be made it answers with the
+// error and returns nil, so that half a report is never sent.
+func (s *Server) render(w http.ResponseWriter, r *http.Request, f func(io.Writer) error) []byte {
+	var b bytes.Buffer
+	if err := f(&b); err != nil {
+		s.failWith(w, r, err)
+		return nil
+	}
+	return b.Bytes()
+}
+
+func (s *Server) page(w http.ResponseWriter, body []byte) {
+	w.Header().Set("Content-Security-Policy", s.Pages.CSP()+"; frame-ancestors 'none'")
+	write(w, http.StatusOK, "text/html; charset=utf-8", body)
+}
+
+func (s *Server) listRuns(w http.ResponseWriter, r *http.Request) {
+	q := newQuery(r)
+	job, p := q.text("job"), q.page()
+	if err := q.err(); err != nil {
+		s.failWith(w, r, err)
+		return
+	}
+	runs, err := s.Ledger.Runs(r.Context(), job, p.Limit+1, p.Offset)
+	if err != nil {
+		s.failWith(w, r, err)
+		return
+	}
+	runs, p = cut(runs, p)
+	send(w, http.StatusOK, struct {
+		Runs []finding.RunSummary `json:"runs"`
+		part
+	}{runs, p})
+}
+
+func (s *Server) showRun(w http.ResponseWriter, r *http.Request) {
+	run, err := s.Ledger.Run(r.Context(), r.PathValue("id"))
+	if err != nil {
+		s.failWith(w, r, err)
+		return
+	}
+	if body := s.render(w, r, func(w io.Writer) error { return s.Pages.RunJSON(w, run) }); body != nil {
+		write(w, http.StatusOK, jsonType, body)
+	}
+}
+
+// startRun takes {"job": "…", "seed": N}, both optional.
+func (s *Server) startRun(w http.ResponseWriter, r *http.Request) {
+	var in struct {
+		Job  string `json:"job"`
+		Seed *int64 `json:"seed"`
+	}
+	if err := decode(r.Body, &in); err != nil {
+		s.failWith(w, r, err)
+		return
+	}
+	id, err := s.Starter.StartRun(r.Context(), in.Job, in.Seed)
+	if errors.Is(err, ErrNotFound) {
+		fail(w, http.StatusNotFound, "no such job; without one there must be exactly one job")
+		return
+	}
+	if err != nil {
+		s.failWith(w, r, err)
+		return
+	}
+	w.Header().Set("Location", "/v1/run/"+pathEscape(id))
+	send(w, http.StatusAccepted, map[string]string{"run_id": id})
+}
+
+// decode reads one JSON object and nothing else; an empty body is an empty object.
+func decode(body io.Reader, v any) error {
+	d := json.NewDecoder(body)
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	if err == nil && d.More() {
+		return bad("the body has more than one JSON object")
+	}
+	var long *http.MaxBytesError
+	switch {
+	case errors.As(err, &long):
+		return &badRequest{http.StatusRequestEntityTooLarge, "the body is too long"}
+	case err != nil:
+		return bad("the body is no JSON object with the keys job and seed")
+	}
+	return nil
+}
+
+func (s *Server) listDiscrepancies(w http.ResponseWriter, r *http.Request) {
+	q := newQuery(r)
+	f := DiscrepancyFilter{Kind: q.kind(), Severity: q.severity(), Tenant: q.text("tenant"), Timeline: q.text("timeline"), Open: q.boolean("open")}
+	p := q.page()
+	if err := q.err(); err != nil {
+		s.failWith(w, r, err)
+		return
+	}
+	f.Limit, f.Offset = p.Limit+1, p.Offset
+	found, err := s.Ledger.Discrepancies(r.Context(), f)
+	if err != nil {
+		s.failWith(w, r, err)
+		return
+	}
+	found, p = cut(found, p)
+	send(w, http.StatusOK, struct {
+		Discrepancies []Discrepancy `json:"discrepancies"`
+		part
+	}{found, p})
+}
