@@ -145,12 +145,13 @@ func (c *Cluster) configure(o options) error {
 }
 
 // archiveCommand copies or compresses under another name first, so that the
-// archive never shows half a segment.
+// archive never shows half a segment. The name has the shell's process id: a
+// command that outlived a crashed server may still be at the same segment.
 func (c *Cluster) archiveCommand(ext string) (string, error) {
 	to := c.Archive + "/%f"
 	switch ext {
 	case "":
-		return fmt.Sprintf("cp %%p %s.tmp && mv %s.tmp %s", to, to, to), nil
+		return fmt.Sprintf("cp %%p %s.$$.tmp && mv %s.$$.tmp %s", to, to, to), nil
 	case "zst", "gz", "lz4":
 	default:
 		return "", fmt.Errorf("archive with compression %q: want zst, gz or lz4", ext)
@@ -160,7 +161,7 @@ func (c *Cluster) archiveCommand(ext string) (string, error) {
 	if err != nil {
 		SkipProof(c.t, "no %s to compress the archive with", prog)
 	}
-	return fmt.Sprintf("%s -q -c < %%p > %s.tmp && mv %s.tmp %s.%s", path, to, to, to, ext), nil
+	return fmt.Sprintf("%s -q -c < %%p > %s.$$.tmp && mv %s.$$.tmp %s.%s", path, to, to, to, ext), nil
 }
 
 // AppendConf adds lines to postgresql.conf; they count from the next Start or Reload.

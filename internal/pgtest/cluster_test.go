@@ -92,3 +92,14 @@ func TestChangeBlock(t *testing.T) {
 		t.Error("the change is not where it belongs")
 	}
 }
+
+func TestCompressedArchive(t *testing.T) {
+	c := Server(t, 17, WALSegmentMiB(1), CompressArchive("zst"))
+	name := c.SwitchWAL()
+	if _, err := os.Stat(filepath.Join(c.Archive, name+".zst")); err != nil {
+		t.Fatal(err)
+	}
+	c.SwitchWAL()
+	c.Stop(Fast)
+	checkUnbroken(t, c.CollectWAL(t.TempDir()), c.SegmentSize)
+}

@@ -135,33 +135,54 @@ func (c *Cluster) kill() {
 	}
 	pid := c.server.Process.Pid
 	_ = syscall.Kill(pid, syscall.SIGSTOP) // no new children while we look
-	for _, child := range children(pid) {
+	killed := children(pid)
+	for _, child := range killed {
 		_ = syscall.Kill(child, syscall.SIGKILL)
 	}
 	_ = c.server.Process.Kill()
 	<-c.exited
 	c.server = nil
+	// A child that is not quite gone still holds the shared memory, and the next start would refuse.
+	for _, child := range killed {
+		for deadline := time.Now().Add(10 * time.Second); alive(child) && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond)
+		}
+	}
 }
 
-// children are the processes whose parent is pid (fourth field of /proc/N/stat).
+// children are the processes whose parent is pid.
 func children(pid int) []int {
 	var found []int
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, path := range stats {
-		b, err := os.ReadFile(path)
+		n, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		if err != nil {
-			continue // it has ended
-		}
-		_, rest, ok := strings.Cut(string(b), ") ")
-		f := strings.Fields(rest)
-		if !ok || len(f) < 2 || f[1] != strconv.Itoa(pid) {
 			continue
 		}
-		if n, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+		if _, parent := processState(n); parent == strconv.Itoa(pid) {
 			found = append(found, n)
 		}
 	}
 	return found
+}
+
+// alive reports whether a process is there and no zombie.
+func alive(pid int) bool {
+	state, _ := processState(pid)
+	return state != "" && state != "Z" && state != "X"
+}
+
+// processState reads state and parent from /proc/N/stat: "N (name) S parent …".
+func processState(pid int) (state, parent string) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", "" // it has ended
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	if f := strings.Fields(rest); len(f) > 1 {
+		return f[0], f[1]
+	}
+	return "", ""
 }
 
 // Run runs a client program or tool with the cluster's connection in its
