@@ -12,8 +12,9 @@ import (
 // official checksum is right, or can't be judged.
 func (c *pair) classify() Result {
 	res := c.byEvidence()
-	res.Ranges = diffRanges(c.on, c.rn)
-	res.Explanation += " " + upperFirst(c.differs(res.Ranges)) + "." + c.sequenceWords()
+	ranges, words := c.differs()
+	res.Ranges = ranges
+	res.Explanation += " " + words + c.sequenceWords()
 	return c.vmExplained(res)
 }
 
@@ -50,12 +51,10 @@ func (c *pair) checksumOnly() Result {
 
 // damaged is the verdict on an official page whose checksum fails.
 func (c *pair) damaged() Result {
-	ranges, words := diffRanges(c.on, c.rn), ""
+	ranges, words := c.differs()
 	if len(ranges) == 0 { // the rot hit only what rules ignore
-		ranges = rawRanges(c.o, c.r)
-		words = "Only unused space or hint bits differ: " + where(c.r, c.kind, ranges)
-	} else {
-		words = upperFirst(c.differs(ranges))
+		ranges, _ = diffRanges(c.o, c.r)
+		words = "Only unused space or hint bits differ: " + where(c.r, c.kind, ranges) + "."
 	}
 	kind, why := finding.BitRot, fmt.Sprintf("The official page's checksum %#04x fails, its contents ask for %#04x: the page rotted on disk or was damaged on its way there.",
 		c.o.Checksum(), c.o.ComputeChecksum(c.in.Block.Number))
@@ -64,7 +63,7 @@ func (c *pair) damaged() Result {
 	} else if c.o.IsNew() {
 		why = "The official page looks new (pd_upper is 0) but is not all zeros: PostgreSQL will report it as corrupt."
 	}
-	res := c.critical(kind, finding.BlameOfficial, why+" "+words+".")
+	res := c.critical(kind, finding.BlameOfficial, why+" "+words)
 	res.Ranges = ranges
 	return res
 }
@@ -139,11 +138,4 @@ func isAre(n int) string {
 		return "is"
 	}
 	return "are"
-}
-
-func upperFirst(s string) string {
-	if s == "" || s[0] < 'a' || s[0] > 'z' {
-		return s
-	}
-	return string(s[0]-'a'+'A') + s[1:]
 }

@@ -42,11 +42,16 @@ func plural(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// differs says how many bytes differ and where.
-func (c *pair) differs(ranges [][2]int) string {
+// differs says where the pages differ and in how many bytes.
+func (c *pair) differs() ([][2]int, string) {
+	ranges, n := c.difference()
 	p := c.r
-	if c.kind == page.KindNew || p.IsNew() {
+	if p.IsNew() {
 		p = c.o
 	}
-	return fmt.Sprintf("%s differ: %s", plural(countBytes(c.on, c.rn), "byte"), where(p, c.kind, ranges))
+	verb := "differ"
+	if n == 1 {
+		verb = "differs"
+	}
+	return ranges, fmt.Sprintf("%s %s: %s.", plural(n, "byte"), verb, where(p, c.kind, ranges))
 }

@@ -12,43 +12,67 @@ import (
 
 // Pages compares the official and the replayed version of a block.
 func Pages(in Input) Result {
-	if in.Official == nil || in.Replayed == nil {
-		return absent(&in)
+	if len(in.Official) == pg.BlockSize && len(in.Replayed) == pg.BlockSize &&
+		sameContent(in.Official, in.Replayed) && !in.checksumFails() {
+		return Result{Equal: true}
 	}
-	if len(in.Official) != pg.BlockSize || len(in.Replayed) != pg.BlockSize {
+	return pagesDiffer(&in)
+}
+
+// checksumFails reports whether the official page has a checksum that
+// PostgreSQL would complain of; it reads damaged free space maps as empty.
+func (in *Input) checksumFails() bool {
+	return in.Checksums && in.Block.Fork != pg.FSMFork && !page.Page(in.Official).ChecksumOK(in.Block.Number)
+}
+
+func pagesDiffer(in *Input) Result {
+	switch {
+	case in.Official == nil || in.Replayed == nil:
+		return absent(in)
+	case len(in.Official) != pg.BlockSize || len(in.Replayed) != pg.BlockSize:
 		return Result{
 			Kind: finding.Unexplained, Severity: finding.Critical, Blame: finding.BlameUnknown,
 			Explanation: fmt.Sprintf("Pages of %d and %d bytes can't be compared; a page is %d bytes.",
 				len(in.Official), len(in.Replayed), pg.BlockSize),
 		}
 	}
-	c := pair{in: &in, o: in.Official, r: in.Replayed}
-	damaged := in.Checksums && in.Block.Fork != pg.FSMFork && !c.o.ChecksumOK(in.Block.Number)
-	if sameContent(c.o, c.r) {
-		if damaged {
-			return c.checksumOnly()
-		}
-		return Result{Equal: true}
-	}
 	var on, rn [pg.BlockSize]byte
-	c.normalize(on[:], rn[:])
+	c := pair{in: in, o: in.Official, r: in.Replayed, on: on[:], rn: rn[:]}
+	if sameContent(c.o, c.r) {
+		return c.checksumOnly()
+	}
+	c.normalize()
+	return c.judge()
+}
+
+// judge gives the verdict on two pages that differ.
+func (c *pair) judge() Result {
 	same := bytes.Equal(c.on, c.rn)
-	if in.Block.Fork == pg.FSMFork {
+	if c.in.Block.Fork == pg.FSMFork {
 		return c.benign(RuleFSM, "The free space map is a hint that is not WAL-logged; it repairs itself.")
 	}
-	if res, ok := c.zeroed(); ok && !same {
-		return res
+	if !same {
+		if res, ok := c.zeroed(); ok {
+			return res
+		}
 	}
-	if damaged {
+	if c.in.checksumFails() {
 		return c.damaged()
 	}
 	if same {
 		return c.hintsOnly()
 	}
-	for _, rule := range []func(*pair) (Result, bool){vmNoBits, vmMayLackBits, sequence, pageLSN} {
-		if res, ok := rule(&c); ok {
-			return res
-		}
+	if res, ok := vmNoBits(c); ok {
+		return res
+	}
+	if res, ok := vmMayLackBits(c); ok {
+		return res
+	}
+	if res, ok := sequence(c); ok {
+		return res
+	}
+	if res, ok := pageLSN(c); ok {
+		return res
 	}
 	return c.classify()
 }
@@ -59,9 +83,9 @@ func sameContent(a, b []byte) bool {
 	return bytes.Equal(a[10:], b[10:]) && bytes.Equal(a[:8], b[:8])
 }
 
-// normalize sets kind and normal forms. Pages of two kinds are both compared
+// normalize sets the kind and writes the normal forms. Pages of two kinds are both compared
 // whole; a kind is told from bytes that no rule ignores, so they do differ.
-func (c *pair) normalize(on, rn []byte) {
+func (c *pair) normalize() {
 	fork := c.in.Block.Fork
 	ko, kr := page.KindOf(c.o, fork), page.KindOf(c.r, fork)
 	switch {
@@ -72,9 +96,8 @@ func (c *pair) normalize(on, rn []byte) {
 	case kr == page.KindNew && c.r.IsZero():
 		c.kind = ko
 	}
-	mask.Normalize(on, c.o, c.kind, c.in.Block.Number)
-	mask.Normalize(rn, c.r, c.kind, c.in.Block.Number)
-	c.on, c.rn = on, rn
+	mask.Normalize(c.on, c.o, c.kind, c.in.Block.Number)
+	mask.Normalize(c.rn, c.r, c.kind, c.in.Block.Number)
 }
 
 // absent compares a block that only one side has.
@@ -94,7 +117,7 @@ func absent(in *Input) Result {
 		} else {
 			res.OfficialLSN = &lsn
 		}
-		res.Ranges = diffRanges(have, make([]byte, pg.BlockSize))
+		res.Ranges, _ = diffRanges(have, zeroPage[:])
 	}
 	if rule, why, ok := absentRule(in, have); ok {
 		res.Severity, res.Blame, res.Rule, res.Explanation = finding.Benign, finding.BlameUnknown, rule, why
@@ -177,7 +200,7 @@ func (c *pair) zeroed() (Result, bool) {
 	if fork == pg.VMFork && noBits(c.o) && noBits(c.r) {
 		return res, false // vmNoBits has the word
 	}
-	res.Ranges = diffRanges(c.on, c.rn)
+	res.Ranges, _ = c.difference()
 	return res, true
 }
 
@@ -185,7 +208,7 @@ func (c *pair) zeroed() (Result, bool) {
 func (c *pair) hintsOnly() Result {
 	if why := c.contradiction(); why != "" {
 		res := c.result(finding.Unexplained, finding.Critical, finding.BlameUnknown)
-		res.Ranges = rawRanges(c.o, c.r)
+		res.Ranges, _ = diffRanges(c.o, c.r)
 		res.Explanation = why
 		return res
 	}
@@ -198,15 +221,6 @@ func (c *pair) hintsOnly() Result {
 func (c *pair) benign(rule mask.RuleID, why string) Result {
 	res := c.result(finding.HintBits, finding.Benign, finding.BlameUnknown)
 	res.Rule, res.Explanation = rule, why
-	res.Ranges = rawRanges(c.o, c.r)
+	res.Ranges, _ = diffRanges(c.o, c.r)
 	return res
-}
-
-// rawRanges are the ranges in which the pages themselves differ, but for
-// their checksums.
-func rawRanges(o, r page.Page) [][2]int {
-	a, b := [pg.BlockSize]byte(o), [pg.BlockSize]byte(r)
-	page.Page(a[:]).SetChecksum(0)
-	page.Page(b[:]).SetChecksum(0)
-	return diffRanges(a[:], b[:])
 }

@@ -9,26 +9,40 @@ import (
 // the nearest are listed as one.
 const maxRanges = 32
 
-// diffRanges are the half-open ranges in which a and b differ, which have the
-// same length, a multiple of 8.
-func diffRanges(a, b []byte) [][2]int {
-	var out [][2]int
+// diffRanges are the half-open ranges in which two pages differ, but for
+// pd_checksum, and the number of bytes that do.
+func diffRanges(a, b []byte) (ranges [][2]int, n int) { return rangesWithout(a, b, 8, 10) }
+
+// rangesWithout does not look at the bytes [from, to).
+func rangesWithout(a, b []byte, from, to int) (ranges [][2]int, n int) {
 	for i := 0; i+8 <= len(a) && i+8 <= len(b); i += 8 {
 		if binary.LittleEndian.Uint64(a[i:]) == binary.LittleEndian.Uint64(b[i:]) {
 			continue
 		}
 		for j := i; j < i+8; j++ {
-			if a[j] == b[j] {
+			if a[j] == b[j] || j >= from && j < to {
 				continue
 			}
-			if n := len(out); n > 0 && out[n-1][1] == j {
-				out[n-1][1] = j + 1
+			n++
+			if k := len(ranges); k > 0 && ranges[k-1][1] == j {
+				ranges[k-1][1] = j + 1
 			} else {
-				out = append(out, [2]int{j, j + 1})
+				ranges = append(ranges, [2]int{j, j + 1})
 			}
 		}
 	}
-	return limitRanges(out)
+	return limitRanges(ranges), n
+}
+
+// difference is where the normal forms differ, and in how many bytes. Where
+// one page is so damaged that its normal form ignores nothing, the pages
+// themselves say better where the damage is.
+func (c *pair) difference() (ranges [][2]int, n int) {
+	ranges, n = diffRanges(c.on, c.rn)
+	if raw, m := diffRanges(c.o, c.r); m < n {
+		return raw, m
+	}
+	return ranges, n
 }
 
 // limitRanges joins the ranges with the smallest gaps until few enough remain.
@@ -62,15 +76,4 @@ func limitRanges(in [][2]int) [][2]int {
 		out = append(out, r)
 	}
 	return out
-}
-
-// countBytes is the number of bytes that differ.
-func countBytes(a, b []byte) int {
-	n := 0
-	for i := range min(len(a), len(b)) {
-		if a[i] != b[i] {
-			n++
-		}
-	}
-	return n
 }

@@ -55,7 +55,7 @@ func SLRUPages(in SLRUInput) Result {
 		}
 		return slruBenign(RuleSLRUAbsent, nil, "The page is missing on one side and all zeros on the other; neither says anything.")
 	}
-	res.Ranges = diffRanges(o, r)
+	res.Ranges, _ = rangesWithout(o, r, 0, 0) // no header, no checksum
 	items, rule := in.items(o, r)
 	if rule != "" {
 		return slruBenign(rule, res.Ranges, "Only entries differ that belong to no multixact: "+items.String()+".")
