@@ -14,19 +14,18 @@ import (
 
 // TestHeapProof lets PostgreSQL judge the redo of Heap and Heap2: each
 // operation that these servers write must occur, and each of its results must
-// be PostgreSQL's. Hint bits are logged and full pages written in one run
-// and not in the other, which redoes more by increments.
+// be PostgreSQL's. Hint bits are logged and full pages written on 15 and not
+// on 17, whose pages are then redone by increments from the first record on.
 func TestHeapProof(t *testing.T) {
 	for _, major := range pgtest.Majors {
-		for _, safe := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%d safe %t", major, safe), func(t *testing.T) {
-				t.Parallel()
-				c, p := startProof(t, major, pgtest.Checksums(safe), pgtest.FullPageWrites(safe), pgtest.Conf("wal_level", "logical"))
-				heapWorkload(t, c)
-				p.run(c, pg.RmgrHeap, pg.RmgrHeap2)
-				p.wantOperations(major)
-			})
-		}
+		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			t.Parallel()
+			safe := major == 15
+			c, p := startProof(t, major, pgtest.Checksums(safe), pgtest.FullPageWrites(safe), pgtest.Conf("wal_level", "logical"))
+			heapWorkload(t, c)
+			p.run(c, pg.RmgrHeap, pg.RmgrHeap2)
+			p.wantOperations(major)
+		})
 	}
 }
 
