@@ -11,7 +11,7 @@
 //     as soon as it is there. A run that ends early, by a kill or because its
 //     context ended, stays unfinished; the next start resumes exactly what is left.
 //   - A span that fails is data: it is recorded as inconclusive with the
-//     reason, and its neighbours go on. Only the end of the context and a
+//     reason, and the others go on. Only the end of the context and a
 //     ledger that cannot be written stop a run.
 //   - Runs of a job never overlap, and a run that did not happen is counted.
 //   - The same seed and the same inputs give the same picks and the same order.

@@ -50,7 +50,10 @@ func (b *batch) execute(ctx context.Context) error {
 			return b.scan(working, recording, stop, ScanSpec{TimelineKey: k, RunID: b.id, Job: b.job.Name})
 		})
 	})
-	return both.Wait()
+	if err := both.Wait(); err != nil {
+		return context.Cause(recording) // whichever came first: the end of ctx or the ledger's failure
+	}
+	return nil
 }
 
 // each calls f for each item in order, at most limit at once, and stops when ctx ends.

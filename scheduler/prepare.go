@@ -64,11 +64,9 @@ func (b *batch) pick(ctx context.Context) (picks []ledger.TimelineKey, reasons [
 	if err := b.Store.SeeTimelines(ctx, time.Now(), timelines); err != nil {
 		return nil, nil, err
 	}
-	if b.repeat {
-		again, gone, err := b.picksAgain(ctx, timelines)
-		if err != nil || again != nil || gone != nil {
-			return again, append(reasons, gone...), err
-		}
+	again, gone, err := b.picksAgain(ctx, timelines)
+	if err != nil || again != nil || gone != nil {
+		return again, append(reasons, gone...), err
 	}
 	candidates, err := b.candidates(ctx, timelines)
 	if err != nil {
@@ -124,7 +122,7 @@ func (b *batch) candidates(ctx context.Context, timelines []ledger.Timeline) ([]
 }
 
 // picksAgain are the picks of the job's newest run with the same seed, those
-// that still exist; gone names the others. Both are nil when there was no such run.
+// that still exist; gone names the others. Both are nil when there was no such run, as for a new seed.
 func (b *batch) picksAgain(ctx context.Context, timelines []ledger.Timeline) (picks []ledger.TimelineKey, gone []string, err error) {
 	before, err := b.Store.PicksBySeed(ctx, b.job.Name, b.seed)
 	if err != nil {

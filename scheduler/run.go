@@ -76,7 +76,6 @@ type batch struct {
 	log     *slog.Logger
 	id      string
 	seed    int64
-	repeat  bool // the seed was asked for
 	started time.Time
 }
 
@@ -90,8 +89,7 @@ func (b *batch) begin(ctx context.Context, o Options) (planned bool, err error) 
 		return u.Planned, b.resume(ctx, u, o)
 	}
 	b.started = time.Now()
-	b.repeat = o.Seed != nil
-	if b.repeat {
+	if o.Seed != nil {
 		b.seed = *o.Seed
 	} else if b.seed, err = newSeed(); err != nil {
 		return false, err
@@ -108,7 +106,6 @@ func (b *batch) resume(ctx context.Context, u *ledger.UnfinishedRun, o Options) 
 		return fmt.Errorf("job %s: run %s has seed %d: %w: start without a seed", b.job.Name, u.RunID, u.Seed, ErrOtherSeed)
 	}
 	b.id, b.seed, b.started = u.RunID, u.Seed, u.StartedAt
-	b.repeat = o.Seed != nil
 	b.log.Info("run is resumed", "run_id", b.id, "seed", b.seed, "started_at", b.started)
 	if o.Tick.IsZero() {
 		return nil

@@ -1,7 +1,7 @@
 // Package config is the YAML file as validated structs.
 //
 // Load reads it strictly: an unknown key, a value of the wrong form or one
-// that this version cannot honour is an error that names the file, the line and
+// that this version cannot do is an error that names the file, the line and
 // column, the key's path and the cure. Nothing is guessed and nothing is
 // silently ignored. Every key has a default except a source's name and wal;
 // config.example.yaml at the top of the repository shows all of them.

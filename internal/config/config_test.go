@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,20 +64,11 @@ func TestExampleHasEveryKeyWithAComment(t *testing.T) {
 	}
 }
 
-// commented reports whether a comment stands above the line; groups of keys and the first keys under a commented one pass.
+// commented reports whether a comment stands above the line. Groups of keys need none, nor keys that share one.
 func commented(lines []string, line int) bool {
-	if strings.HasSuffix(strings.TrimSpace(lines[line-1]), ":") {
-		return true // a group: its keys have the comments
-	}
-	for i := line - 2; i >= 0; i-- {
-		text := strings.TrimSpace(lines[i])
-		if strings.HasPrefix(text, "#") {
-			return true
-		}
-		key, _, _ := strings.Cut(strings.TrimSpace(lines[line-1]), ":")
-		return key == "timeline" || key == "first_wait" || key == "max_wait" || key == "attempts"
-	}
-	return false
+	key, value, _ := strings.Cut(strings.TrimSpace(lines[line-1]), ":")
+	shared := []string{"timeline", "attempts", "first_wait", "max_wait"}
+	return value == "" || slices.Contains(shared, key) || strings.HasPrefix(strings.TrimSpace(lines[line-2]), "#")
 }
 
 // keyPaths are the paths of all keys of t; elements of lists and maps are written *.

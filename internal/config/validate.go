@@ -13,7 +13,7 @@ import (
 )
 
 // validate checks what the form of a value cannot: ranges, names, and what
-// this version can honour.
+// this version can do.
 func validate(c *Config, d *document) {
 	if c.DataDir == "" {
 		d.fail("data_dir", "is empty: name a directory")

@@ -332,7 +332,7 @@ func TestDamagedAndForeignFilesAreRefused(t *testing.T) {
 func TestReadOnlyFileIsAClearError(t *testing.T) {
 	dir, err := os.MkdirTemp("", "ledger")
 	must(t, err)
-	defer os.RemoveAll(dir) //nolint:errcheck // scratch
+	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "ledger.db")
 	l, err := Open(path)
 	must(t, err)

@@ -78,18 +78,3 @@ func (l *Ledger) Jobs(ctx context.Context) ([]JobState, error) {
 	}
 	return out, nil
 }
-
-// RunTotals counts the finished runs by verdict (redoubt_runs_total).
-func (l *Ledger) RunTotals(ctx context.Context) (map[finding.Verdict]int64, error) {
-	out := map[finding.Verdict]int64{}
-	err := l.view(ctx, "count runs", func(tx *sql.Tx) error {
-		return query(ctx, tx, func(rows *sql.Rows) error {
-			var v finding.Verdict
-			var n int64
-			err := rows.Scan(&v, &n)
-			out[v] = n
-			return err
-		}, "SELECT verdict, count(*) FROM runs WHERE finished_at IS NOT NULL GROUP BY verdict")
-	})
-	return out, err
-}

@@ -138,15 +138,16 @@ func inTx(ctx context.Context, db *sql.DB, f func(tx *sql.Tx) error) error {
 }
 
 // query calls scan for each row.
-func query(ctx context.Context, tx *sql.Tx, scan func(rows *sql.Rows) error, stmt string, args ...any) error {
+func query(ctx context.Context, tx *sql.Tx, scan func(rows *sql.Rows) error, stmt string, args ...any) (err error) {
 	rows, err := tx.QueryContext(ctx, stmt, args...)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		if err := scan(rows); err != nil {
-			return errors.Join(err, rows.Close())
+			return err
 		}
 	}
-	return errors.Join(rows.Err(), rows.Close())
+	return rows.Err()
 }

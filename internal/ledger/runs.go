@@ -117,19 +117,25 @@ type RunFilter struct {
 
 // Runs lists runs without their timelines, the newest first. The verdict of
 // an unfinished run is empty.
-func (l *Ledger) Runs(ctx context.Context, f RunFilter) ([]finding.Run, error) {
+func (l *Ledger) Runs(ctx context.Context, f RunFilter) (out []finding.Run, err error) {
+	err = l.view(ctx, "list runs", func(tx *sql.Tx) (err error) {
+		out, err = listRuns(ctx, tx, f)
+		return err
+	})
+	return out, err
+}
+
+func listRuns(ctx context.Context, tx *sql.Tx, f RunFilter) ([]finding.Run, error) {
 	limit := f.Limit
 	if limit <= 0 {
 		limit = -1
 	}
 	var out []finding.Run
-	err := l.view(ctx, "list runs", func(tx *sql.Tx) error {
-		return query(ctx, tx, func(rows *sql.Rows) error {
-			r, err := scanRun(rows)
-			out = append(out, r)
-			return err
-		}, "SELECT "+runColumns+" FROM runs WHERE ?1 = '' OR job = ?1 ORDER BY started_at DESC, run_id DESC LIMIT ?2", f.Job, limit)
-	})
+	err := query(ctx, tx, func(rows *sql.Rows) error {
+		r, err := scanRun(rows)
+		out = append(out, r)
+		return err
+	}, "SELECT "+runColumns+" FROM runs WHERE ?1 = '' OR job = ?1 ORDER BY started_at DESC, run_id DESC LIMIT ?2", f.Job, limit)
 	return out, err
 }
 

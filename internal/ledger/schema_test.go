@@ -1,9 +1,12 @@
 package ledger
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,7 +93,7 @@ func columns(t *testing.T, l *Ledger, table string) map[string]bool {
 	t.Helper()
 	rows, err := l.read.Query("SELECT name FROM pragma_table_xinfo(?)", table)
 	must(t, err)
-	defer rows.Close() //nolint:errcheck // read to the end
+	defer rows.Close()
 	out := map[string]bool{}
 	for rows.Next() {
 		var name string
@@ -155,14 +158,14 @@ func TestMigrations(t *testing.T) {
 	l, err := Open(path)
 	must(t, err)
 	steps := migrations()
-	broken := append(steps, migration{len(steps) + 1, "broken.sql", "CREATE TABLE x (y); CREATE TABLE x (y)"})
+	broken := slices.Concat(steps, []migration{{len(steps) + 1, "broken.sql", "CREATE TABLE x (y); CREATE TABLE x (y)"}})
 	if err := l.migrate(ctx, broken); err == nil || !strings.Contains(err.Error(), "broken.sql") {
 		t.Errorf("broken migration: %v", err)
 	}
 	if columns(t, l, "x")["y"] {
 		t.Error("half of a broken migration is there")
 	}
-	better := append(steps[:len(steps):len(steps)], migration{len(steps) + 1, "next.sql", "CREATE TABLE x (y)"})
+	better := slices.Concat(steps, []migration{{len(steps) + 1, "next.sql", "CREATE TABLE x (y)"}})
 	must(t, l.migrate(ctx, better))
 	must(t, l.Close())
 	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "newer version of Redoubt") {
@@ -174,4 +177,29 @@ func TestColumnOffsetNeedsNoQuotes(t *testing.T) {
 	l := openTest(t)
 	var n int
 	must(t, l.read.QueryRow("SELECT count(*) FROM discrepancies WHERE offset > 0 AND block > 0 AND kind = 'x'").Scan(&n))
+}
+
+// TestDocumentedQueriesRun takes the queries out of docs/ledger.md.
+func TestDocumentedQueriesRun(t *testing.T) {
+	l := openTest(t)
+	doc, err := os.ReadFile("../../docs/ledger.md")
+	must(t, err)
+	_, rest, _ := strings.Cut(string(doc), "```sql\n")
+	text, _, ok := strings.Cut(rest, "```")
+	if !ok || strings.Count(text, "SELECT") != 4 {
+		t.Fatalf("queries: %s", text)
+	}
+	for q := range strings.SplitSeq(strings.TrimSuffix(strings.TrimSpace(text), ";"), ";\n") {
+		rows, err := l.read.Query(q)
+		if err != nil {
+			t.Errorf("%s: %v", q, err)
+			continue
+		}
+		must(t, errors.Join(rows.Err(), rows.Close()))
+	}
+	for _, table := range []string{"runs", "picks", "spans", "discrepancies", "sightings", "timelines", "segments", "jobs"} {
+		if !strings.Contains(string(doc), "| `"+table+"` |") || len(columns(t, l, table)) == 0 {
+			t.Errorf("table %s is not there or not documented", table)
+		}
+	}
 }

@@ -14,14 +14,6 @@ const timeForm = "2006-01-02T15:04:05.000000000Z"
 
 func timeText(t time.Time) string { return t.UTC().Format(timeForm) }
 
-// optionalTime is NULL for the zero time.
-func optionalTime(t time.Time) any {
-	if t.IsZero() {
-		return nil
-	}
-	return timeText(t)
-}
-
 func parseTime(s string) (time.Time, error) {
 	t, err := time.Parse(timeForm, s)
 	if err != nil {
