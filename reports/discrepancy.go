@@ -25,7 +25,7 @@ type row struct {
 	Block       string
 	File        string
 	Offset      string
-	LSNs        []labelled
+	LSNs        []fact
 	Record      string
 	RecordLSN   string
 	Bytes       string
@@ -38,7 +38,7 @@ type row struct {
 	lsn  pg.LSN
 }
 
-type labelled struct{ Label, Value string }
+type fact struct{ Label, Value string }
 
 // kindWords says each kind in a few words.
 var kindWords = map[finding.Kind]string{
@@ -124,11 +124,11 @@ func rowOf(t *finding.RunTimeline, d *finding.Discrepancy) row {
 	return v
 }
 
-func lsnsOf(d *finding.Discrepancy) ([]labelled, pg.LSN) {
-	var out []labelled
+func lsnsOf(d *finding.Discrepancy) ([]fact, pg.LSN) {
+	var out []fact
 	add := func(label string, l *pg.LSN) {
 		if l != nil {
-			out = append(out, labelled{label, l.String()})
+			out = append(out, fact{label, l.String()})
 		}
 	}
 	add("official", d.OfficialLSN)

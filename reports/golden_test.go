@@ -117,7 +117,7 @@ func TestGoldenText(t *testing.T) {
 	t.Run("scan", func(t *testing.T) {
 		golden(t, "scan.txt", textOf(t, func(w io.Writer) error { return ScanText(w, scanOf(findingsRun()), TextOptions{}) }))
 	})
-	t.Run("colour", func(t *testing.T) {
+	t.Run("color", func(t *testing.T) {
 		golden(t, "findings.ansi.txt", strings.ReplaceAll(textOf(t, func(w io.Writer) error {
 			return Text(w, findingsRun(), TextOptions{Color: true})
 		}), "\x1b", "ESC"))

@@ -24,13 +24,13 @@ func newTable(heads ...string) *table {
 	return t
 }
 
-// add adds a row whose state (clean, bad, inconclusive) gives its sign and colour.
+// add adds a row whose state (clean, bad, inconclusive) gives its sign and color.
 func (t *table) add(state string, cells ...string) {
 	t.rows = append(t.rows, cells)
 	t.state = append(t.state, state)
 }
 
-// signs say a row's state without colour.
+// signs say a row's state without color.
 var signs = map[string]string{"clean": "✓", "bad": "✗", "inconclusive": "?", "unfinished": "…"}
 
 func (t *table) print(p *printer) {

@@ -11,7 +11,7 @@ import (
 
 // TextOptions says how text for a terminal is made.
 type TextOptions struct {
-	Color bool // ANSI colours; the text says the same without them
+	Color bool // ANSI colors; the text says the same without them
 	All   bool // list benign discrepancies too, and any number of them
 
 	Command string // what to type to repeat the run; empty: not shown
@@ -69,7 +69,7 @@ func (p *printer) heading(s string) {
 // ANSI codes by what they mean.
 var codes = map[string]string{"clean": "32", "bad": "31", "inconclusive": "33", "unfinished": "33", "soft": "2", "bold": "1"}
 
-// paint colours s where colours were asked for.
+// paint colors s where colors were asked for.
 func (p *printer) paint(s, how string) string {
 	code, ok := codes[how]
 	if !p.opt.Color || !ok || s == "" {
@@ -188,7 +188,7 @@ func (p *printer) row(r *row) {
 	p.line("  %s %s  %s", p.paint(r.Severity, state), p.paint(r.KindWords, "bold"), what)
 	p.line("      %s at %s", r.File, r.Offset)
 	if len(r.LSNs) > 0 {
-		p.line("      LSNs: %s", join(r.LSNs, func(l labelled) string { return l.Label + " " + l.Value }))
+		p.line("      LSNs: %s", join(r.LSNs, func(l fact) string { return l.Label + " " + l.Value }))
 	}
 	if r.RecordLSN != "" {
 		p.line("      last record: %s at %s", r.Record, r.RecordLSN)

@@ -10,13 +10,13 @@ import (
 type view struct {
 	Title    string
 	Single   bool
-	State    string // clean, bad, inconclusive, unfinished: the page's colour and sign
+	State    string // clean, bad, inconclusive, unfinished: the page's color and sign
 	Word     string // the verdict in one word
 	Headline string
 	Lead     string // what was compared, in a sentence
 	Banner   string // a run that did not finish
 	Conflict string // the stored verdict says more than the run holds
-	Facts    []labelled
+	Facts    []fact
 	Figures  []figure
 	Cover    []coverPart
 	CoverAlt string
@@ -164,20 +164,20 @@ func title(rep *Report, v *view) string {
 	return "Redoubt: run " + plain(rep.Run.ID) + ", " + v.Word
 }
 
-func facts(rep *Report) []labelled {
+func facts(rep *Report) []fact {
 	r := &rep.Run
-	var f []labelled
+	var f []fact
 	if !rep.single {
-		f = append(f, labelled{"Job", plain(r.Job)}, labelled{"Run", plain(r.ID)})
+		f = append(f, fact{"Job", plain(r.Job)}, fact{"Run", plain(r.ID)})
 	}
-	f = append(f, labelled{"Started", clock(r.StartedAt)})
+	f = append(f, fact{"Started", clock(r.StartedAt)})
 	switch {
 	case r.FinishedAt != nil:
-		f = append(f, labelled{"Finished", clock(*r.FinishedAt)}, labelled{"Took", seconds(r.FinishedAt.Sub(r.StartedAt).Seconds())})
+		f = append(f, fact{"Finished", clock(*r.FinishedAt)}, fact{"Took", seconds(r.FinishedAt.Sub(r.StartedAt).Seconds())})
 	case rep.Running:
-		f = append(f, labelled{"Finished", "not yet"})
+		f = append(f, fact{"Finished", "not yet"})
 	default:
-		f = append(f, labelled{"Finished", "no"})
+		f = append(f, fact{"Finished", "no"})
 	}
 	return f
 }

@@ -78,7 +78,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if err != nil {
 		err = errors.Join(fmt.Errorf("end HTTP server: %w", err), srv.Close())
 	}
-	<-ended // always http.ErrServerClosed
+	if serr := <-ended; !errors.Is(serr, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("serve on %s: %w", l.Addr(), serr))
+	}
 	return err
 }
 
