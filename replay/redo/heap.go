@@ -55,7 +55,7 @@ func (c *call) startHeap(id uint8) error {
 		pageInit(c.page, 0)
 	}
 	if c.page.IsNew() {
-		return c.errorf("the page was never initialised")
+		return c.errorf("the page is new: its pd_upper is 0")
 	}
 	return nil
 }

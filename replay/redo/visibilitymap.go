@@ -36,7 +36,7 @@ type VMClear struct {
 
 // Apply clears the bits and reports whether any was set (visibilitymap_clear).
 // There is no LSN check and the page's LSN stays, as in PostgreSQL. A page
-// that was never initialised has no bits set and stays as it is.
+// that is new (PageIsNew) has no bits set and stays as it is.
 func (v VMClear) Apply(p page.Page) bool {
 	at, shift := vmPlace(v.Heap)
 	mask := v.Bits << shift
@@ -160,7 +160,7 @@ func (c *call) clearVM() error {
 		return c.fail(err)
 	}
 	if c.page.IsNew() {
-		return c.errorf("the page was never initialised")
+		return c.errorf("the page is new: its pd_upper is 0")
 	}
 	here := newBlock
 	if c.ref.ID == refVMOld {
@@ -178,7 +178,7 @@ func (c *call) clearVM() error {
 }
 
 // setVM sets the bits of VISIBLE (heap_xlog_visible, visibilitymap_set). A
-// page of zeros is initialised first. PostgreSQL leaves the page alone if
+// page of zeros gets its header first. PostgreSQL leaves the page alone if
 // its bits are the wanted ones; if they are more, only the LSN moves.
 func (c *call) setVM(flags uint8) error {
 	heap := c.rec.Block(1)
