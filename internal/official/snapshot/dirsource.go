@@ -52,8 +52,8 @@ func (s *dirSource) member(path string, e entry) *member {
 
 // descend says whether to look into a directory. pg_wal is in no manifest.
 func (s *dirSource) descend(path string) bool {
-	if path == "pg_wal" || strings.HasPrefix(path[strings.LastIndexByte(path, '/')+1:], "pgsql_tmp") {
-		return false
+	if s.all {
+		return path != "pg_wal"
 	}
-	return s.all || matters(path)
+	return matters(path) && !strings.HasPrefix(path[strings.LastIndexByte(path, '/')+1:], "pgsql_tmp")
 }

@@ -167,10 +167,14 @@ func (a *tarFile) drain(ctx context.Context, s *stream, in *bufio.Reader) error 
 			return a.fail("", err)
 		}
 	}
-	if _, err := in.ReadByte(); err != io.EOF {
+	switch _, err := in.ReadByte(); err {
+	case io.EOF:
+		return nil
+	case nil:
 		return a.fail("", errors.New("something follows the end of its compressed data"))
+	default:
+		return a.fail("", err)
 	}
-	return nil
 }
 
 // fail names the archive and the entry it was at.
