@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"redoubt/internal/pgtest"
 )
 
 // Credentials of the server that S3 starts.
@@ -28,7 +30,7 @@ func S3(t testing.TB) (newBucket func(name string) string) {
 	t.Helper()
 	bin := versitygw()
 	if bin == "" {
-		t.Skip("SKIPPED PROOF: no S3 server: build .cache/bin/versitygw with make, or name one in REDOUBT_VERSITYGW")
+		pgtest.SkipProof(t, "no S3 server: build .cache/bin/versitygw with make, or name one in REDOUBT_VERSITYGW")
 	}
 	dir := t.TempDir()
 	addr := freeAddr(t)

@@ -1,0 +1,222 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"sync"
+
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/wal"
+	"redoubt/internal/pg/walfile"
+	"redoubt/internal/storage"
+)
+
+// Identity is what the WAL says of itself in the long page header of its
+// segments.
+type Identity struct {
+	SegmentSize int64 // bytes
+	SystemID    uint64
+	Major       int // PostgreSQL's major version, of the segment it was read from
+}
+
+// Timeline is the WAL of one cluster.
+type Timeline struct {
+	tenant, id string
+	store      *storage.Store // where its WAL files are
+	snapshots  *storage.Store // nil if the layout has none
+	retry      Retry
+	size       int64 // segment size, 0 until Identify found it
+	sysid      uint64
+
+	mu       sync.Mutex
+	identity *Identity
+}
+
+func newTimeline(a *Archive, tenant, id string, walStore, snapshots *storage.Store) *Timeline {
+	return &Timeline{tenant: tenant, id: id, store: walStore, snapshots: snapshots, retry: a.opt.Retry}
+}
+
+// Tenant is the tenant's name.
+func (t *Timeline) Tenant() string { return t.tenant }
+
+// ID is the timeline's name.
+func (t *Timeline) ID() string { return t.id }
+
+// Location is where the WAL is, without credentials.
+func (t *Timeline) Location() string { return t.store.Location() }
+
+// identifyTries is how many segments are opened to find one that can be read.
+const identifyTries = 16
+
+// Identify reads the identity from the first stored segment whose first page
+// is valid; it must succeed before anything but Location is asked of the
+// timeline. Without any segment the error is ErrNoWAL; if the first 16 can't
+// be read, it is the first one's.
+func (t *Timeline) Identify(ctx context.Context) (Identity, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.identity != nil {
+		return *t.identity, nil
+	}
+	var id Identity
+	err := t.retry.do(ctx, func() (err error) {
+		id, err = t.identify(ctx)
+		return err
+	})
+	if err != nil {
+		return Identity{}, fmt.Errorf("learn the segment size of %s/%s: %w", t.tenant, t.id, err)
+	}
+	t.identity, t.size, t.sysid = &id, id.SegmentSize, id.SystemID
+	return id, nil
+}
+
+func (t *Timeline) identify(ctx context.Context) (Identity, error) {
+	var first error
+	tries := 0
+	for o, err := range t.store.List(ctx, "", storage.ListOptions{Dirs: true}) {
+		if err != nil {
+			return Identity{}, err
+		}
+		// Names are read as those of 1 MiB segments, which any segment's name can be.
+		e := entryOf(o, pg.MinSegmentSize)
+		if o.Dir || e.Kind != wal.SegmentFile && e.Kind != wal.PartialFile {
+			continue
+		}
+		id, err := t.identifyBy(ctx, e)
+		if err == nil {
+			return id, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return Identity{}, err
+		}
+		if first == nil {
+			first = err
+		}
+		if tries++; tries == identifyTries {
+			break
+		}
+	}
+	if first == nil {
+		first = ErrNoWAL
+	}
+	return Identity{}, first
+}
+
+// identifyBy reads the long header on the first page of one object.
+func (t *Timeline) identifyBy(ctx context.Context, e walfile.Entry) (Identity, error) {
+	rc, err := t.openEntry(ctx, e, pg.MaxSegmentSize)
+	if err != nil {
+		return Identity{}, err
+	}
+	defer func() { _ = rc.Close() }() // it was only read
+	page := make([]byte, wal.PageSize)
+	if _, err := io.ReadFull(rc, page); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = damaged(t.store, e.Key, "it holds not even one page")
+		}
+		return Identity{}, err
+	}
+	h, err := wal.ParsePageHeader(page)
+	size := int64(h.SegmentSize)
+	if err != nil || h.Major() == 0 || !h.Long() || !pg.ValidSegmentSize(size) {
+		return Identity{}, damaged(t.store, e.Key, "its first page is no first page of a WAL segment of PostgreSQL %d to %d", pg.MinMajor, pg.MaxMajor)
+	}
+	if named := walfile.Parse(e.Key, size); named.Kind != e.Kind || named.Segment.Start(size) != h.Addr {
+		return Identity{}, damaged(t.store, e.Key, "its first page is that of %s", h.Addr)
+	}
+	return Identity{SegmentSize: size, SystemID: h.SystemID, Major: h.Major()}, nil
+}
+
+// List yields what is stored, in the order of the keys, streaming. Of the
+// redoubt layout that is what is below wal/; directories come as Unexpected.
+// A listing that fails has not shown everything.
+func (t *Timeline) List(ctx context.Context) iter.Seq2[walfile.Entry, error] {
+	return func(yield func(walfile.Entry, error) bool) {
+		if t.size == 0 {
+			yield(walfile.Entry{}, fmt.Errorf("list %s/%s: its segment size is not known yet", t.tenant, t.id))
+			return
+		}
+		for o, err := range t.store.List(ctx, "", storage.ListOptions{Dirs: true}) {
+			if err != nil {
+				yield(walfile.Entry{}, err)
+				return
+			}
+			if !yield(entryOf(o, t.size), nil) {
+				return
+			}
+		}
+	}
+}
+
+// History reads the history of a TLI: of TLI 1, and of one without a history
+// file, that is the TLI alone.
+func (t *Timeline) History(ctx context.Context, tli pg.TLI) (wal.History, error) {
+	if tli <= 1 {
+		return wal.NewHistory(tli), nil
+	}
+	copies, err := t.find(ctx, wal.HistoryFileName(tli))
+	if err != nil {
+		return nil, err
+	}
+	var first error
+	for _, e := range copies {
+		h, err := t.ReadHistory(ctx, e)
+		if err == nil {
+			return h, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	if first != nil {
+		return nil, first
+	}
+	return wal.NewHistory(tli), nil
+}
+
+// ReadHistory reads one stored history file.
+func (t *Timeline) ReadHistory(ctx context.Context, e walfile.Entry) (wal.History, error) {
+	data, err := t.readSmall(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	h, err := wal.ParseHistory(e.TLI, data)
+	if err != nil {
+		return nil, damaged(t.store, e.Key, "%v", err)
+	}
+	return h, nil
+}
+
+func (t *Timeline) readSmall(ctx context.Context, e walfile.Entry) ([]byte, error) {
+	rc, err := t.OpenEntry(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rc.Close() }() // it was only read
+	return io.ReadAll(rc)
+}
+
+// Snapshots lists the names of the base backups that the layout keeps beside
+// the WAL, sorted; Snapshot opens one.
+func (t *Timeline) Snapshots(ctx context.Context) ([]string, error) {
+	if t.snapshots == nil {
+		return nil, nil
+	}
+	var names []string
+	err := t.retry.do(ctx, func() (err error) {
+		names, _, err = subdirs(ctx, t.snapshots, "")
+		return err
+	})
+	return names, err
+}
+
+// Snapshot is a handle on one base backup's files.
+func (t *Timeline) Snapshot(name string) (*storage.Store, error) {
+	if t.snapshots == nil || !ValidID(name) {
+		return nil, fmt.Errorf("open snapshot %q of %s/%s: %w", name, t.tenant, t.id, storage.ErrNotExist)
+	}
+	return t.snapshots.Sub(name)
+}
