@@ -96,7 +96,7 @@ func TestPickPrefersTheOldest(t *testing.T) {
 // be verified, and holds the promise about the longest wait.
 func TestPickStarvesNobody(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(1, 60).Draw(t, "timelines")
+		n := rapid.IntRange(1, 40).Draw(t, "timelines")
 		perRun := rapid.IntRange(1, 12).Draw(t, "per run")
 		patience := rapid.IntRange(1, 4).Draw(t, "patience")
 		hopeless := rapid.IntRange(0, n).Draw(t, "hopeless")
@@ -108,7 +108,7 @@ func TestPickStarvesNobody(t *testing.T) {
 			}
 		}
 		rounds := (n + perRun - 1) / perRun
-		for night := range 12 * rounds {
+		for night := range 6 * rounds {
 			now := night0.AddDate(0, 0, night)
 			picked := map[ledger.TimelineKey]bool{}
 			for _, c := range Pick(pool, perRun, patience, rng.Int64(), now) {

@@ -29,13 +29,7 @@ type Totals struct {
 func (l *Ledger) Totals(ctx context.Context) (Totals, error) {
 	t := Totals{Runs: map[finding.Verdict]int64{}}
 	err := l.view(ctx, "sum up", func(tx *sql.Tx) error {
-		if err := query(ctx, tx, func(rows *sql.Rows) error {
-			var v finding.Verdict
-			var n int64
-			err := rows.Scan(&v, &n)
-			t.Runs[v] = n
-			return err
-		}, "SELECT verdict, count(*) FROM runs WHERE finished_at IS NOT NULL GROUP BY verdict"); err != nil {
+		if err := countRuns(ctx, tx, t.Runs); err != nil {
 			return err
 		}
 		if err := query(ctx, tx, func(rows *sql.Rows) error {
@@ -57,6 +51,23 @@ func (l *Ledger) Totals(ctx context.Context) (Totals, error) {
 		return t.sums(ctx, tx)
 	})
 	return t, err
+}
+
+// RunTotals counts the finished runs by verdict (redoubt_runs_total).
+func (l *Ledger) RunTotals(ctx context.Context) (map[finding.Verdict]int64, error) {
+	out := map[finding.Verdict]int64{}
+	err := l.view(ctx, "count runs", func(tx *sql.Tx) error { return countRuns(ctx, tx, out) })
+	return out, err
+}
+
+func countRuns(ctx context.Context, tx *sql.Tx, out map[finding.Verdict]int64) error {
+	return query(ctx, tx, func(rows *sql.Rows) error {
+		var v finding.Verdict
+		var n int64
+		err := rows.Scan(&v, &n)
+		out[v] = n
+		return err
+	}, "SELECT verdict, count(*) FROM runs WHERE finished_at IS NOT NULL GROUP BY verdict")
 }
 
 func (t *Totals) sums(ctx context.Context, tx *sql.Tx) error {
