@@ -103,7 +103,7 @@ type Job struct {
 	ParallelSpans int           // also the number of scans at once
 	Engine        string        // named in results that no engine reported
 	WALBytes      int64         // no further span is taken once this much is planned; 0: no limit
-	Duration      time.Duration // spans that still run by then are cancelled; 0: no limit
+	Duration      time.Duration // since the start, or the resumption; spans that still run by then are cancelled; 0: no limit
 	Retries       Retries
 }
 
