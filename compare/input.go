@@ -18,6 +18,10 @@ type Input struct {
 	// The two pages, pg.BlockSize long; nil where the fork has no such block.
 	Official, Replayed []byte
 
+	// Terse: a benign result needs no words and no byte ranges. For those who
+	// compare many pages and list few.
+	Terse bool
+
 	// Checksums: data checksums are on, and Official is as PostgreSQL wrote
 	// it. False for pages that redo changed to make an online backup
 	// consistent: their checksums are stale.

@@ -213,6 +213,9 @@ func (c *pair) hintsOnly() Result {
 		return res
 	}
 	res := c.benign("", "")
+	if c.in.Terse {
+		return res
+	}
 	res.Explanation = "Differs only in what PostgreSQL writes without WAL: " + where(c.r, c.kind, res.Ranges) + "."
 	return res
 }
@@ -220,7 +223,10 @@ func (c *pair) hintsOnly() Result {
 // benign is a verdict of no consequence.
 func (c *pair) benign(rule mask.RuleID, why string) Result {
 	res := c.result(finding.HintBits, finding.Benign, finding.BlameUnknown)
-	res.Rule, res.Explanation = rule, why
-	res.Ranges, _ = diffRanges(c.o, c.r)
+	res.Rule = rule
+	if !c.in.Terse {
+		res.Explanation = why
+		res.Ranges, _ = diffRanges(c.o, c.r)
+	}
 	return res
 }

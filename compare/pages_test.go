@@ -315,10 +315,14 @@ func BenchmarkPages(b *testing.B) {
 		name      string
 		replayed  page.Page
 		checksums bool
-	}{{"equal", f.Official, false}, {"equal-checksum", f.Official, true}, {"hints", f.Replayed, false}, {"hints-checksum", f.Replayed, true}} {
+		terse     bool
+	}{
+		{"equal", f.Official, false, false}, {"equal-checksum", f.Official, true, false},
+		{"hints", f.Replayed, false, false}, {"hints-terse", f.Replayed, false, true}, {"hints-terse-checksum", f.Replayed, true, true},
+	} {
 		b.Run(c.name, func(b *testing.B) {
 			in := input(f)
-			in.Replayed, in.Checksums = bytes.Clone(c.replayed), c.checksums
+			in.Replayed, in.Checksums, in.Terse = bytes.Clone(c.replayed), c.checksums, c.terse
 			b.SetBytes(pg.BlockSize)
 			b.ReportAllocs()
 			for b.Loop() {

@@ -23,6 +23,18 @@ func (t *tolerance) bits16(at int, mask uint16) {
 	t[at+1] |= byte(mask >> 8)
 }
 
+// pointers lets pd_lower and pd_upper differ as far as they stay in order.
+func (t *tolerance) pointers(lower, upper, special int) {
+	for bit := range 16 {
+		if l := lower ^ 1<<bit; l >= 24 && l <= upper {
+			t.bits16(12, 1<<bit)
+		}
+		if u := upper ^ 1<<bit; u >= lower && u <= special {
+			t.bits16(14, 1<<bit)
+		}
+	}
+}
+
 func (t *tolerance) has(bit int) bool { return t[bit/8]&(1<<(bit%8)) != 0 }
 
 func (t *tolerance) count() (n int) {
@@ -84,6 +96,7 @@ func tolerated(p []byte, kind page.Kind) *tolerance {
 			t.bits16(8188, 0x80)
 		} else if f&15 == 0 {
 			t.bytes(24, 8188)
+			t.pointers(lower, upper, special)
 		}
 	case page.KindGist:
 		if special != 8176 {
@@ -97,6 +110,7 @@ func tolerated(p []byte, kind page.Kind) *tolerance {
 	case page.KindGin:
 		if special == 8184 && u16(p, 8190)&4 != 0 {
 			t.bytes(24, 8190)
+			t.pointers(lower, upper, special)
 		} else if special == 8184 && lower > 24 {
 			t.bytes(lower, upper)
 		}
