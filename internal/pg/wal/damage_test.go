@@ -60,7 +60,7 @@ func readDamaged(t *testing.T, b *builder, data []byte, good []wal.Record) (int,
 	return len(recs), err
 }
 
-// TestEveryFlippedByte flips each byte of the WAL in several ways.
+// TestEveryFlippedByte flips each byte of the WAL: by turns one bit of it, or all.
 func TestEveryFlippedByte(t *testing.T) {
 	t.Parallel()
 	b := victim()
@@ -69,17 +69,19 @@ func TestEveryFlippedByte(t *testing.T) {
 	bodies := 0
 	for _, part := range b.written() {
 		for at := part.From; at < part.To; at++ {
-			for _, mask := range []byte{1 << (at % 8), 0xFF} {
-				data[at-b.start] ^= mask
-				n, err := readDamaged(t, b, data, good)
-				data[at-b.start] ^= mask
-				if i := ownerOf(good, at); i >= 0 {
-					bodies++
-					var end *wal.EndError
-					missing := !errors.As(err, &end) // a length that reaches beyond the WAL there is
-					if n != i || !missing && end.LSN != good[i].LSN || missing && at >= good[i].LSN+4 {
-						t.Fatalf("byte %s of record %d flipped by %02X: %d records, then %v", at, i, mask, n, err)
-					}
+			mask := byte(0xFF)
+			if at%2 == 0 {
+				mask = 1 << (at / 2 % 8)
+			}
+			data[at-b.start] ^= mask
+			n, err := readDamaged(t, b, data, good)
+			data[at-b.start] ^= mask
+			if i := ownerOf(good, at); i >= 0 {
+				bodies++
+				var end *wal.EndError
+				missing := !errors.As(err, &end) // a length that reaches beyond the WAL there is
+				if n != i || !missing && end.LSN != good[i].LSN || missing && at >= good[i].LSN+4 {
+					t.Fatalf("byte %s of record %d flipped by %02X: %d records, then %v", at, i, mask, n, err)
 				}
 			}
 		}
@@ -125,8 +127,7 @@ func TestEveryCut(t *testing.T) {
 				complete++
 			}
 			n, err := readDamaged(t, b, cut, good)
-			same := complete < len(good) && bytes.Equal(cut[:good[complete].End-b.start], whole[:good[complete].End-b.start])
-			if n != complete && !same {
+			if n != complete && !unchanged(b, good, complete, cut, whole) {
 				t.Fatalf("cut at %s: %d records, then %v, want %d", at, n, err, complete)
 			}
 			if at%wal.PageSize == 0 {
@@ -138,6 +139,15 @@ func TestEveryCut(t *testing.T) {
 			}
 		}
 	}
+}
+
+// unchanged reports whether the zeros only replaced zeros at record i's end.
+func unchanged(b *builder, good []wal.Record, i int, cut, whole []byte) bool {
+	if i >= len(good) {
+		return false
+	}
+	from, to := good[i].LSN-b.start, good[i].End-b.start
+	return bytes.Equal(cut[from:to], whole[from:to])
 }
 
 // lastByte is the LSN of a record's last byte.

@@ -1,7 +1,7 @@
 package wal
 
 import (
-	"encoding/binary"
+	"bytes"
 	"fmt"
 	"slices"
 
@@ -274,12 +274,8 @@ func pageOf(l pg.LSN) pg.LSN { return l &^ (PageSize - 1) }
 // maxAlign is MAXALIGN: the next multiple of 8.
 func maxAlign(n uint64) uint64 { return (n + 7) &^ 7 }
 
-// isZero reports whether b, of a length that is a multiple of 8, is all zeros.
-func isZero(b []byte) bool {
-	for ; len(b) >= 8; b = b[8:] {
-		if binary.LittleEndian.Uint64(b) != 0 {
-			return false
-		}
-	}
-	return true
-}
+// zeros is compared with; nothing writes to it.
+var zeros [PageSize]byte
+
+// isZero reports whether b, at most a page, is all zeros.
+func isZero(b []byte) bool { return bytes.Equal(b, zeros[:len(b)]) }
