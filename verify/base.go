@@ -77,8 +77,9 @@ func (r *run) replayBase(ctx context.Context) error {
 	r.wanted = r.filter()
 	cfg := r.Native
 	cfg.Filter = r.wanted
+	stage := "read WAL"
+	cfg.Progress = func(at pg.LSN) { r.walProgress(stage, span)(at) }
 	r.a = native.New(cfg, r.WAL, native.Span{Range: span, TLI: r.base.TLI, Clean: r.clean})
-	r.progress("read WAL", 0, int64(span.Bytes()))
 	scanned, err := r.a.Scan(ctx)
 	if scanned != nil {
 		r.describeWAL(scanned)
@@ -92,7 +93,7 @@ func (r *run) replayBase(ctx context.Context) error {
 	if err := r.walkBase(ctx); err != nil {
 		return err
 	}
-	r.progress("replay WAL", 0, int64(span.Bytes()))
+	stage = "replay WAL"
 	if r.ra, err = r.a.Replay(ctx); err != nil {
 		return r.walError(fmt.Sprintf("replay WAL %s", span), err)
 	}
@@ -136,8 +137,7 @@ func (r *run) walkBase(ctx context.Context) error {
 	if r.clean {
 		r.index.limit = r.out.Span.From
 	}
-	r.progress("read base", 0, 0)
-	err := r.Base.Walk(p.ctx, tee{r.a, r.index})
+	err := r.Base.Walk(p.ctx, tee{r.a, r.index, &counter{run: r, stage: "read base"}})
 	if poolErr := p.wait(); poolErr != nil {
 		err = poolErr
 	}

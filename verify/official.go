@@ -63,8 +63,7 @@ func (r *run) walkOfficial(ctx context.Context) (*officialSide, error) {
 		run: r, pool: p, checksums: r.baseControl.Checksums(),
 		slrus: make(map[pg.SLRUPage][]byte), seenSLRU: make(map[pg.SLRUPage]bool), tails: make(map[pg.RelFork]int),
 	}
-	r.progress("compare", 0, 0)
-	err := r.Official.Walk(p.ctx, tee{r.b, s})
+	err := r.Official.Walk(p.ctx, tee{r.b, s, &counter{run: r, stage: "compare"}})
 	if poolErr := p.wait(); poolErr != nil {
 		err = poolErr
 	}

@@ -65,7 +65,9 @@ type Options struct {
 	Native         native.Config
 	All            bool   // list all discrepancies, not 1,000
 	Timeline       string // names the timeline in the ids of discrepancies
-	Progress       func(stage string, done, total int64)
+	// Progress, if set, is told how far a stage is, in bytes; a total of 0 is
+	// not known. It may be called by several goroutines.
+	Progress func(stage string, done, total int64)
 }
 
 // maxListed is how many discrepancies are listed without Options.All.
@@ -164,6 +166,27 @@ func (r *run) progress(stage string, done, total int64) {
 		r.Progress(stage, done, total)
 	}
 }
+
+// walProgress tells how far a pass over the span's WAL is.
+func (r *run) walProgress(stage string, span pg.Range) func(pg.LSN) {
+	return func(at pg.LSN) { r.progress(stage, int64(at-span.From), int64(span.Bytes())) }
+}
+
+// counter is a visitor that tells how much of a snapshot was read.
+type counter struct {
+	*run
+	stage string
+	done  int64
+}
+
+func (c *counter) Blocks(_ datadir.RelFile, _ pg.BlockNumber, pages []byte) error {
+	c.done += int64(len(pages))
+	c.progress(c.stage, c.done, 0)
+	return nil
+}
+
+func (*counter) EndRelation(datadir.RelFile, int64) error { return nil }
+func (*counter) File(string, []byte) error                { return nil }
 
 // meta reads what both sides are and refuses sides that cannot belong together.
 func (r *run) meta(ctx context.Context) (err error) {

@@ -25,6 +25,8 @@ type Config struct {
 	Filter func(pg.RelFork, pg.BlockNumber) bool
 	// MaxFindings bounds the consistency mismatches that are kept; all are counted.
 	MaxFindings int
+	// Progress, if set, is called as WAL is read, with the LSN reached. It must be quick.
+	Progress func(pg.LSN)
 }
 
 // Span is what an Engine replays: records that start in [From, To).

@@ -40,6 +40,7 @@ type stream struct {
 	span   pg.Range
 	system uint64
 	reader *wal.Reader
+	seen   func(pg.LSN) // progress, may be nil
 }
 
 // each decodes the span in a goroutine of its own and hands fn the batches in
@@ -65,10 +66,13 @@ func (s *stream) each(ctx context.Context, fn func(*batch) error) (err error) {
 	// The channel is drained before decodeErr is read, whatever fn says.
 	var fnErr error
 	for b := range ch {
-		if fnErr == nil {
-			if fnErr = fn(b); fnErr != nil {
-				cancel()
-			}
+		if fnErr != nil {
+			continue
+		}
+		if fnErr = fn(b); fnErr != nil {
+			cancel()
+		} else if s.seen != nil {
+			s.seen(b.recs[len(b.recs)-1].End)
 		}
 	}
 	switch {

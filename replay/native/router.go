@@ -48,7 +48,7 @@ func (e *Engine) Replay(ctx context.Context) (*Result, error) {
 				close(ch)
 			}
 		}()
-		st := &stream{src: e.src, span: e.span.Range}
+		st := &stream{src: e.src, span: e.span.Range, seen: e.cfg.Progress}
 		if err := st.each(ctx, r.batch); err != nil {
 			return err
 		}

@@ -39,7 +39,7 @@ type Stats struct {
 // WAL's end: *wal.EndError, *wal.MissingError, wal.ErrDialect, or what reading met.
 func (e *Engine) Scan(ctx context.Context) (*Scanned, error) {
 	out := &Scanned{}
-	st := &stream{src: e.src, span: e.span.Range}
+	st := &stream{src: e.src, span: e.span.Range, seen: e.cfg.Progress}
 	var clears []redo.VMClear
 	var slru []redo.SLRUOp
 	err := st.each(ctx, func(b *batch) (err error) {
