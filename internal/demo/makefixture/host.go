@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 )
@@ -28,7 +27,7 @@ func (h *host) Fatalf(format string, args ...any) {
 }
 
 func (h *host) Skipf(format string, args ...any) {
-	panic(failure{errors.New(fmt.Sprintf(format, args...))})
+	panic(failure{fmt.Errorf(format, args...)})
 }
 
 // close runs the cleanups, the last one first.
