@@ -40,7 +40,7 @@ func (r *run) compareOfficial(ctx context.Context) error {
 	if err := side.replayed(); err != nil {
 		return err
 	}
-	if err := r.relations(side); err != nil {
+	if err := r.relations(ctx, side); err != nil {
 		return err
 	}
 	return r.slrus(ctx, side)

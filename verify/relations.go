@@ -2,6 +2,7 @@ package verify
 
 import (
 	"cmp"
+	"context"
 	"path"
 	"slices"
 
@@ -14,8 +15,8 @@ import (
 )
 
 // relations compares which relation forks there are, and how long.
-func (r *run) relations(s *officialSide) error {
-	if err := r.findInvalidDatabases(); err != nil {
+func (r *run) relations(ctx context.Context, s *officialSide) error {
+	if err := r.findLeftovers(ctx); err != nil {
 		return err
 	}
 	r.unlogged = make(map[pg.RelFileLocator]bool)
@@ -53,15 +54,12 @@ func (r *run) relations(s *officialSide) error {
 
 // whyLeftOut says why a fork's contents are not what the WAL says, "" if they
 // must be: an unlogged relation's are not logged, but for its init fork; those
-// of a database whose drop was interrupted were thrown away.
+// of a database that a crash left behind are nobody's.
 func (r *run) whyLeftOut(f pg.RelFork) string {
-	switch {
-	case f.Fork != pg.InitFork && r.unlogged[f.RelFileLocator]:
+	if f.Fork != pg.InitFork && r.unlogged[f.RelFileLocator] {
 		return "unlogged"
-	case f.DB != 0 && r.invalidDBs[f.DB]:
-		return "invalid_database"
 	}
-	return ""
+	return r.leftovers[f.DB]
 }
 
 func (r *run) leftOut(f pg.RelFork) bool { return r.whyLeftOut(f) != "" }
@@ -136,7 +134,7 @@ func (r *run) relMaps() {
 	keys := append(r.ra.RelMaps(), r.rb.RelMaps()...)
 	slices.SortFunc(keys, func(a, b native.RelMapKey) int { return cmp.Or(cmp.Compare(a.Spc, b.Spc), cmp.Compare(a.DB, b.DB)) })
 	for _, k := range slices.Compact(keys) {
-		if r.invalidDBs[k.DB] {
+		if r.leftovers[k.DB] != "" {
 			continue
 		}
 		a, b := r.ra.RelMap(k.Spc, k.DB), r.rb.RelMap(k.Spc, k.DB)

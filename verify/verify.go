@@ -97,7 +97,7 @@ type run struct {
 	baseControl    *datadir.Control
 	spool          *spool
 	unlogged       map[pg.RelFileLocator]bool // relations with an init fork on either side
-	invalidDBs     map[pg.OID]bool            // databases that an interrupted DROP DATABASE left
+	leftovers      map[pg.OID]string          // databases that a crash left behind, and how they are counted
 	found          []finding.Discrepancy
 }
 
@@ -125,7 +125,7 @@ func newVerification() *finding.Verification {
 	return &finding.Verification{
 		Verdict: finding.Inconclusive, Engine: "native", Reasons: []string{},
 		Postgres:      finding.Postgres{Dialect: "postgres"},
-		Coverage:      finding.Coverage{TaintedBy: map[string]int64{}, RelationsSkipped: map[string]int64{"unlogged": 0, "temporary": 0, "fsm": 0, "invalid_database": 0}},
+		Coverage:      finding.Coverage{TaintedBy: map[string]int64{}, RelationsSkipped: map[string]int64{"unlogged": 0, "temporary": 0, "fsm": 0, "invalid_database": 0, "orphan_database": 0}},
 		Discrepancies: []finding.Discrepancy{}, Gaps: []finding.Gap{},
 	}
 }

@@ -8,16 +8,13 @@ import (
 	"redoubt/internal/pg/page"
 )
 
-// DatabaseRelation is the OID of pg_database, which every relation map of the
+// DatabaseRelation is the OID of pg_database, which the relation map of the
 // global tablespace maps (DatabaseRelationId, catalog/pg_database.h).
 const DatabaseRelation pg.OID = 1262
 
 // invalidLimit is DATCONNLIMIT_INVALID_DB: DROP DATABASE has begun and cannot
 // be undone.
 const invalidLimit = -2
-
-// Bits of t_infomask that say that a tuple is not deleted (access/htup_details.h).
-const xmaxInvalid = 0x0800
 
 // connLimitOffset is where datconnlimit is in a tuple of pg_database, bytes
 // from its first column (catalog/pg_database.h): behind oid, name, owner and
@@ -29,28 +26,36 @@ func connLimitOffset(major int) int {
 	return 80
 }
 
-// InvalidDatabases adds, for one page of pg_database, what its live tuples say
-// of each database: true if DROP DATABASE was interrupted in it, so that
-// nobody can connect to it and it can only be dropped.
-//
-// Source: commands/dbcommands.c, dropdb and database_is_invalid_form.
-func InvalidDatabases(p page.Page, major int, found map[pg.OID]bool) {
+// Database is one tuple of pg_database, live or not.
+type Database struct {
+	OID pg.OID
+	// Invalid: its DROP DATABASE was interrupted. Nobody can connect to it; it
+	// can only be dropped (database_is_invalid_form, commands/dbcommands.c).
+	Invalid    bool
+	XMin, XMax pg.XID
+	Infomask   uint16
+}
+
+// Databases lists the tuples of one page of pg_database.
+func Databases(p page.Page, major int) []Database {
+	var out []Database
 	limitAt := connLimitOffset(major)
 	for n := 1; n <= p.NumItems(); n++ {
 		t := p.Item(n)
 		if p.ItemID(n).Flags() != page.LPNormal || len(t) < page.HeaderSize {
 			continue
 		}
-		xmax, infomask, hoff := binary.LittleEndian.Uint32(t[4:]), binary.LittleEndian.Uint16(t[20:]), int(t[22])
-		if xmax != 0 && infomask&xmaxInvalid == 0 || len(t) < hoff+limitAt+4 {
+		hoff := int(t[22])
+		if len(t) < hoff+limitAt+4 {
 			continue
 		}
-		row := t[hoff:]
-		oid := pg.OID(binary.LittleEndian.Uint32(row))
-		invalid := int32(binary.LittleEndian.Uint32(row[limitAt:])) == invalidLimit
-		if before, seen := found[oid]; seen {
-			invalid = invalid && before
-		}
-		found[oid] = invalid
+		out = append(out, Database{
+			OID:      pg.OID(binary.LittleEndian.Uint32(t[hoff:])),
+			Invalid:  int32(binary.LittleEndian.Uint32(t[hoff+limitAt:])) == invalidLimit,
+			XMin:     pg.XID(binary.LittleEndian.Uint32(t)),
+			XMax:     pg.XID(binary.LittleEndian.Uint32(t[4:])),
+			Infomask: binary.LittleEndian.Uint16(t[20:]),
+		})
 	}
+	return out
 }
