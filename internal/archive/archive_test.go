@@ -198,7 +198,7 @@ func TestIdentify(t *testing.T) {
 	storagetest.Put(t, s, name(1, 6), segment(1, 6, testSysid))      // the first good one
 	storagetest.Put(t, s, name(1, 7), segment(1, 7, testSysid+1000)) // not looked at
 	id, err := timeline(t, s).Identify(ctx)
-	if err != nil || id != (Identity{testSize, testSysid, 17}) {
+	if err != nil || id != (Identity{SegmentSize: testSize, SystemID: testSysid, Major: 17}) {
 		t.Errorf("%+v: %v", id, err)
 	}
 

@@ -181,6 +181,12 @@ func (t *Timeline) openFirst(ctx context.Context, copies []walfile.Entry) (*open
 	return nil, first
 }
 
+// Find lists the stored copies of a segment, in the order in which they are to
+// be tried.
+func (t *Timeline) Find(ctx context.Context, tli pg.TLI, n pg.SegmentNo) ([]walfile.Entry, error) {
+	return t.find(ctx, pg.SegmentName(tli, n, t.size))
+}
+
 // find lists the stored copies of a file by PostgreSQL's name for it, in the
 // order in which they are to be tried.
 func (t *Timeline) find(ctx context.Context, name string) ([]walfile.Entry, error) {

@@ -14,14 +14,6 @@ import (
 	"redoubt/internal/storage"
 )
 
-// Identity is what the WAL says of itself in the long page header of its
-// segments.
-type Identity struct {
-	SegmentSize int64 // bytes
-	SystemID    uint64
-	Major       int // PostgreSQL's major version, of the segment it was read from
-}
-
 // Timeline is the WAL of one cluster.
 type Timeline struct {
 	tenant, id string
@@ -132,21 +124,32 @@ func (t *Timeline) identifyBy(ctx context.Context, e walfile.Entry) (Identity, e
 
 // List yields what is stored, in the order of the keys, streaming. Of the
 // redoubt layout that is what is below wal/; directories come as Unexpected.
-// A listing that fails has not shown everything.
+// A listing that breaks off is taken up again behind the last key; if that
+// fails too, what was yielded is not everything.
 func (t *Timeline) List(ctx context.Context) iter.Seq2[walfile.Entry, error] {
 	return func(yield func(walfile.Entry, error) bool) {
 		if t.size == 0 {
 			yield(walfile.Entry{}, fmt.Errorf("list %s/%s: its segment size is not known yet", t.tenant, t.id))
 			return
 		}
-		for o, err := range t.store.List(ctx, "", storage.ListOptions{Dirs: true}) {
-			if err != nil {
-				yield(walfile.Entry{}, err)
-				return
+		last, enough := "", false
+		err := t.retry.do(ctx, func() error {
+			for o, err := range t.store.List(ctx, "", storage.ListOptions{Dirs: true}) {
+				if err != nil {
+					return err
+				}
+				if o.Key <= last {
+					continue
+				}
+				last = o.Key
+				if enough = !yield(entryOf(o, t.size), nil); enough {
+					return nil
+				}
 			}
-			if !yield(entryOf(o, t.size), nil) {
-				return
-			}
+			return nil
+		})
+		if err != nil && !enough {
+			yield(walfile.Entry{}, err)
 		}
 	}
 }
