@@ -230,20 +230,39 @@ func addTar(t testing.TB, w *tar.Writer, p, name string) {
 	}
 }
 
-// compress packs as the suffix of a name says.
+// compress packs as the suffix of a name says, with the real tool if it is there.
 func compress(t testing.TB, b []byte, name string) []byte {
+	t.Helper()
+	ext := filepath.Ext(name)
+	if ext == ".tar" {
+		return b
+	}
+	var out bytes.Buffer
+	tool := map[string][]string{".gz": {"gzip", "-1"}, ".zst": {"zstd", "-1"}, ".lz4": {"lz4", "-1"}, ".bz2": {"bzip2", "-1"}}[ext]
+	if _, err := exec.LookPath(tool[0]); err == nil && len(b) > 1<<20 {
+		cmd := exec.Command(tool[0], append(tool[1:], "-c")...)
+		cmd.Stdin, cmd.Stdout = bytes.NewReader(b), &out
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		return out.Bytes()
+	}
+	return compressGo(t, b, ext)
+}
+
+func compressGo(t testing.TB, b []byte, ext string) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	var w io.WriteCloser
-	switch filepath.Ext(name) {
-	case ".tar":
-		return b
+	switch ext {
 	case ".gz":
 		w = gzip.NewWriter(&out)
 	case ".zst":
 		w, _ = zstd.NewWriter(&out)
 	case ".lz4":
-		w = lz4.NewWriter(&out)
+		l := lz4.NewWriter(&out)
+		_ = l.Apply(lz4.BlockSizeOption(lz4.Block64Kb))
+		w = l
 	case ".bz2":
 		cmd := exec.Command("bzip2", "-1")
 		cmd.Stdin, cmd.Stdout = bytes.NewReader(b), &out
@@ -252,7 +271,7 @@ func compress(t testing.TB, b []byte, name string) []byte {
 		}
 		return out.Bytes()
 	default:
-		t.Fatalf("unknown suffix of %s", name)
+		t.Fatalf("unknown suffix %s", ext)
 	}
 	_, err := w.Write(b)
 	if cerr := w.Close(); err == nil {

@@ -140,10 +140,10 @@ func TestCutArchives(t *testing.T) {
 				t.Fatal(err)
 			}
 			at := map[int]bool{}
-			for n := range 80 {
+			for n := range 40 {
 				at[n], at[max(len(b)-1-n, 0)] = true, true
 			}
-			step := max(len(b)/100, 1)
+			step := max(len(b)/40, 1)
 			if suffix == ".tar" {
 				step = tarBlock // all headers are among them
 			}
@@ -273,8 +273,11 @@ func TestFlippedBytes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			noticed := 0
-			for range 120 {
+			noticed, flips := 0, 50
+			if suffix == ".tar.bz2" {
+				flips = 16 // slow to read
+			}
+			for range flips {
 				i := r.IntN(len(b))
 				d := bytes.Clone(b)
 				d[i] ^= 1 << r.IntN(8)
@@ -288,8 +291,8 @@ func TestFlippedBytes(t *testing.T) {
 					t.Fatalf("byte %d of %d changed, and nothing was noticed", i, len(b))
 				}
 			}
-			if noticed < 60 {
-				t.Errorf("only %d of 120 noticed", noticed)
+			if noticed < flips/2 {
+				t.Errorf("only %d of %d noticed", noticed, flips)
 			}
 		})
 	}
@@ -298,11 +301,11 @@ func TestFlippedBytes(t *testing.T) {
 // TestBombs: small archives that expand beyond the limit are refused by name.
 func TestBombs(t *testing.T) {
 	dir := smallDir(t, datadir.ShutDown, "")
-	write(t, filepath.Join(dir, "base/5/20000"), make([]byte, 32<<20))
+	write(t, filepath.Join(dir, "base/5/20000"), make([]byte, 12<<20))
 	for _, suffix := range []string{".tar.gz", ".tar.zst", ".tar.lz4"} {
 		to := filepath.Join(t.TempDir(), "bomb"+suffix)
 		packTar(t, dir, to)
-		s, err := Open(t.Context(), to, Options{MaxExpansion: 10, free: 8 << 20})
+		s, err := Open(t.Context(), to, Options{MaxExpansion: 10, free: 4 << 20})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -345,7 +348,7 @@ func TestRealTarFormats(t *testing.T) {
 	if _, err := f.WriteAt([]byte("page"), 5<<20); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Truncate(40 << 20); err != nil {
+	if err := f.Truncate(10 << 20); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Close(); err != nil {

@@ -30,16 +30,22 @@ func openLocation(ctx context.Context, loc string) (t tree, name string, err err
 		}
 		return openPath(u.Path)
 	}
-	if _, _, ok := tarName(u.Path); ok {
-		u.Path, name = path.Split(u.Path)
-		u.RawPath = ""
-		loc = u.String()
-	}
+	loc, name = splitTar(u)
 	b, err := openBucket(ctx, loc)
 	if err != nil {
 		return nil, "", fmt.Errorf("open backup: %w", err)
 	}
 	return b, name, nil
+}
+
+// splitTar takes the name of a tar from the end of a bucket's URL.
+func splitTar(u *url.URL) (dir, name string) {
+	d := *u
+	if _, _, ok := tarName(u.Path); ok {
+		d.Path, name = path.Split(u.Path)
+		d.RawPath = ""
+	}
+	return d.String(), name
 }
 
 // openPath opens a local directory or tar, which may themselves be named by a link.

@@ -68,13 +68,10 @@ func TestPgBasebackup(t *testing.T) {
 	checkOnline(t, c, s)
 
 	forms := map[string][]string{
-		"tar":         {"-Ft", "-X", "none"},
-		"fetch":       {"-Ft", "-X", "fetch", "--manifest-checksums=SHA512"},
+		"tar":         {"-Ft", "-X", "fetch", "--manifest-checksums=SHA512"},
 		"gzip":        {"-Ft", "-X", "stream", "-z", "--manifest-checksums=SHA256"},
 		"client-zstd": {"-Ft", "-X", "none", "--compress=client-zstd:1"},
-		"client-lz4":  {"-Ft", "-X", "none", "--compress=client-lz4", "--manifest-checksums=NONE"},
-		"server-gzip": {"-Ft", "-X", "none", "--compress=server-gzip:1", "--manifest-checksums=SHA224"},
-		"server-zstd": {"-Ft", "-X", "none", "--compress=server-zstd:1", "--manifest-checksums=SHA384"},
+		"server-zstd": {"-Ft", "-X", "none", "--compress=server-zstd:1", "--manifest-checksums=NONE"},
 		"server-lz4":  {"-Ft", "-X", "none", "--compress=server-lz4", "--no-manifest"},
 	}
 	for _, name := range slices.Sorted(maps.Keys(forms)) {
@@ -100,7 +97,7 @@ func TestPgBasebackup(t *testing.T) {
 	if err != nil || len(list) == 0 || list[0].Name != "plain" || list[len(list)-1].Err != nil {
 		t.Errorf("list: %d backups, %v", len(list), err)
 	}
-	t.Run("bucket", func(t *testing.T) { inBucket(t, filepath.Join(out, "gzip")) })
+	t.Run("bucket", func(t *testing.T) { inBucket(t, filepath.Join(out, "client-zstd")) })
 	t.Run("verifybackup", func(t *testing.T) { againstVerifyBackup(t, c, plain) })
 	t.Run("stdout", func(t *testing.T) { toStdout(t, c, tool) })
 }
@@ -215,7 +212,7 @@ func TestServerBackups(t *testing.T) {
 			if i := s.Info(); i.Redo != b.Start || i.Label.Label != "pgtest" {
 				t.Errorf("starts at %s, the label says %s", i.Redo, b.Start)
 			}
-			suffixes := compressions
+			suffixes := compressions[:4] // bzip2 in Go is slow; small ones are read elsewhere
 			if major == 15 {
 				suffixes = compressions[1:2] // its tars are TestPgBasebackup's
 			}
