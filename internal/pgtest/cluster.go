@@ -129,7 +129,7 @@ func (c *Cluster) configure(o options) error {
 		"fsync = off", "synchronous_commit = off", "max_connections = 60", "shared_buffers = 64MB",
 		"autovacuum = off", "max_prepared_transactions = 20", "wal_level = replica",
 		"max_wal_senders = 4", "timezone = UTC", "log_timezone = UTC", "log_checkpoints = off",
-		"dynamic_shared_memory_type = posix", "restart_after_crash = off",
+		"restart_after_crash = off",
 	}
 	if o.archive {
 		cmd, err := c.archiveCommand(o.compress)
