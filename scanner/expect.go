@@ -1,0 +1,132 @@
+package scanner
+
+import (
+	"redoubt/internal/finding"
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/wal"
+)
+
+// expectation is which segments should be there, and which are.
+type expectation struct {
+	newest   pg.TLI
+	from, to pg.LSN // of the newest TLI's history
+	expected map[pg.TLI]runs
+}
+
+// expect works out what the archive should hold. Every TLI that has segments
+// counts: the WAL on the way to it along its history, from where it is needed
+// on, and its own up to its newest segment. A TLI is expected up to before the
+// segment in which the next one of a history begins, which holds a copy of
+// what the old one wrote there.
+func expect(s *survey, opt *Options) *expectation {
+	x := &expectation{expected: map[pg.TLI]runs{}}
+	tlis := s.tlis()
+	if len(tlis) == 0 {
+		return x
+	}
+	x.newest = tlis[len(tlis)-1]
+	for _, tli := range tlis {
+		h := s.history(tli)
+		r := run{lowest(s, opt, tli, h), s.present[tli].end()}
+		if opt.To != 0 {
+			end := pg.SegmentOf(opt.To-1, s.size) + 1
+			if tli == x.newest {
+				r.to = end
+			}
+			r.to = min(r.to, end)
+		}
+		if tli == x.newest {
+			x.from, x.to = r.from.Start(s.size), max(r.from, r.to).Start(s.size)
+		}
+		x.along(h, r, s.size)
+	}
+	for _, b := range opt.Backups {
+		if b.Alone && b.Stop > b.Start {
+			r := run{pg.SegmentOf(b.Start, s.size), pg.SegmentOf(b.Stop-1, s.size) + 1}
+			x.along(s.history(b.TLI), r, s.size)
+		}
+	}
+	return x
+}
+
+// along expects the segments of r, each of the TLI of the history that has it.
+func (x *expectation) along(h wal.History, r run, size int64) {
+	for i, e := range h {
+		part := run{max(r.from, pg.SegmentOf(e.Range.From, size)), r.to}
+		if i < len(h)-1 {
+			part.to = min(part.to, pg.SegmentOf(e.Range.To, size))
+		}
+		set := x.expected[e.TLI]
+		set.addRun(part)
+		x.expected[e.TLI] = set
+	}
+}
+
+// lowest is the first segment that is needed on the way to a TLI: that of
+// From, that of the oldest retained backup on the way, or the first on the way
+// that is there.
+func lowest(s *survey, opt *Options, tli pg.TLI, h wal.History) pg.SegmentNo {
+	if opt.From != 0 {
+		return pg.SegmentOf(opt.From, s.size)
+	}
+	found, low := false, pg.SegmentNo(0)
+	take := func(n pg.SegmentNo) {
+		if !found || n < low {
+			found, low = true, n
+		}
+	}
+	for _, b := range opt.Backups {
+		if !b.Alone && (h.TLIAt(b.Start) == b.TLI || b.TLI == tli) {
+			take(pg.SegmentOf(b.Start, s.size))
+		}
+	}
+	if found {
+		return low
+	}
+	for i, e := range h {
+		p := s.present[e.TLI]
+		if p == nil {
+			continue
+		}
+		part := run{pg.SegmentOf(e.Range.From, s.size), p.end()}
+		if i < len(h)-1 {
+			part.to = min(part.to, pg.SegmentOf(e.Range.To, s.size))
+		}
+		if n, ok := p.within(part).first(); ok {
+			take(n)
+		}
+	}
+	return low
+}
+
+// counts are the segments expected, and those of them that are there.
+func (x *expectation) counts(s *survey) (expected, present int64) {
+	for tli, set := range x.expected {
+		expected += set.count()
+		present += set.count() - set.minus(s.of(tli)).count()
+	}
+	return expected, present
+}
+
+func (s *survey) of(tli pg.TLI) runs {
+	if p := s.present[tli]; p != nil {
+		return *p
+	}
+	return nil
+}
+
+// gaps are the runs of expected segments that are not there, by TLI and
+// number. At most maxNames segments of each are named.
+func (x *expectation) gaps(s *survey) []finding.Gap {
+	out := []finding.Gap{}
+	for _, tli := range sortedKeys(x.expected) {
+		for _, r := range x.expected[tli].minus(s.of(tli)) {
+			g := finding.Gap{From: r.from.Start(s.size), To: r.to.Start(s.size), Segments: []string{}, Status: "missing"}
+			for n := r.from; n < r.to && len(g.Segments) < maxNames; n++ {
+				g.Segments = append(g.Segments, pg.SegmentName(tli, n, s.size))
+			}
+			out = append(out, g)
+		}
+	}
+	return out
+}
