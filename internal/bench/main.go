@@ -1,0 +1,129 @@
+// Command bench measures Redoubt against PostgreSQL's own programs, on the same
+// WAL and in the same minutes, so that the ratios mean something even where the
+// machine is slow or shared:
+//
+//   - decoding every record with its CRC, against `pg_waldump -q`;
+//   - `redoubt verify` of a base backup and its WAL, against PostgreSQL's own
+//     recovery of the same base and WAL.
+//
+// It makes a cluster of PostgreSQL 15 under pgbench, once with
+// full_page_writes on and once off, and alternates the contestants. It wants
+// the servers that the tests want and pg_waldump and pgbench besides.
+//
+//	go run ./internal/bench
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"redoubt/internal/pgtest"
+)
+
+// major is the version of the servers: the one whose tools Debian 12 has.
+const major = 15
+
+type settings struct {
+	scale   int           // pgbench's
+	wal     int64         // bytes of WAL wanted
+	load    time.Duration // the longest pgbench may take for them
+	decodes int           // timed runs of each decoder
+	replays int           // timed runs of each replay
+	redoubt string        // program to measure; empty: built from this checkout
+}
+
+func main() {
+	var s settings
+	var mib int64
+	flag.IntVar(&s.scale, "scale", 20, "pgbench's scale `FACTOR`")
+	flag.Int64Var(&mib, "wal", 300, "`MiB` of WAL to make")
+	flag.DurationVar(&s.load, "load", 70*time.Second, "longest time to make them in")
+	flag.IntVar(&s.decodes, "decodes", 7, "timed runs of each decoder")
+	flag.IntVar(&s.replays, "replays", 3, "timed runs of each replay")
+	flag.StringVar(&s.redoubt, "redoubt", "", "`PROGRAM` to measure (default: built from this checkout)")
+	flag.Parse()
+	s.wal = mib << 20
+	if flag.NArg() != 0 || s.scale < 1 || mib < 1 || s.decodes < 1 || s.replays < 1 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	if err := run(s); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(s settings) (err error) {
+	h := new(host)
+	defer h.undo(0)
+	defer func() { err = errors.Join(err, recovered(recover())) }()
+	waldump := pgtest.Tool(h, major, "pg_waldump")
+	server := pgtest.Install{Major: major, Bin: filepath.Dir(waldump)}
+	if server.Version, err = serverVersion(server.Bin); err != nil {
+		return err
+	}
+	if s.redoubt == "" {
+		if s.redoubt, err = build(h); err != nil {
+			return err
+		}
+	}
+	fmt.Println(machine(server.Version))
+	for _, fullPageWrites := range []bool{true, false} {
+		mark := len(h.cleanups)
+		l, err := live(h, server, s, fullPageWrites)
+		if err != nil {
+			return err
+		}
+		if err := l.compare(h, waldump, s); err != nil {
+			return err
+		}
+		h.undo(mark)
+	}
+	fmt.Println("\n" + load())
+	return nil
+}
+
+// compare measures over one cluster's WAL and prints.
+func (l *history) compare(h *host, waldump string, s settings) error {
+	v, err := l.verify(s.redoubt) // also warms the page cache
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\nWAL of pgbench, scale %d, full_page_writes %s: %.0f MB, %d records, %d images; base backup %.0f MB\n\n",
+		s.scale, l.setting, mb(v.wal), v.records, v.images, mb(l.baseSize))
+	d, err := l.decoders(waldump, v, s.decodes)
+	if err != nil {
+		return err
+	}
+	r, err := l.replays(h, s.redoubt, v, s.replays)
+	if err != nil {
+		return err
+	}
+	printTable(os.Stdout, v.wal, v.records, d, r)
+	return nil
+}
+
+// build makes the command that users run.
+func build(h *host) (string, error) {
+	root, err := pgtest.RepoRoot()
+	if err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp("", "redoubt-bench")
+	if err != nil {
+		return "", err
+	}
+	h.Cleanup(func() { _ = os.RemoveAll(dir) })
+	bin := filepath.Join(dir, "redoubt")
+	cmd := exec.Command("go", "build", "-o", bin, "./cmd/redoubt")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build redoubt: %w\n%s", err, out)
+	}
+	return bin, nil
+}
