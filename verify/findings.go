@@ -39,14 +39,44 @@ func (r *run) listLimit() int {
 
 // discrepancies turns what the comparison found into the contract's list.
 func (r *run) discrepancies(ctx context.Context) error {
+	if err := r.leaveOutOrphans(ctx); err != nil {
+		return err
+	}
 	r.relMaps()
 	r.consistency()
+	for _, s := range r.sizes {
+		if !r.leftOut(s.RelFork) {
+			r.add(s.Discrepancy)
+		}
+	}
 	mm := r.mismatches()
 	if err := r.explain(ctx, mm); err != nil {
 		return err
 	}
 	r.future()
 	return r.checkClaims(ctx)
+}
+
+// leaveOutOrphans finds out which of the relations that differ are nobody's.
+func (r *run) leaveOutOrphans(ctx context.Context) error {
+	suspects := make(map[pg.RelFileLocator]bool)
+	for _, m := range r.mismatches() {
+		suspects[m.RelFileLocator] = true
+	}
+	for _, s := range r.sizes {
+		if s.Severity != finding.Benign {
+			suspects[s.RelFileLocator] = true
+		}
+	}
+	if err := r.findOrphans(ctx, suspects); err != nil {
+		return err
+	}
+	for _, orphan := range r.orphans {
+		if orphan {
+			r.tally.skipped["orphan"]++
+		}
+	}
+	return nil
 }
 
 // mismatches are the blocks that differ, sorted, without those of relations
@@ -111,7 +141,7 @@ func (r *run) explainBlock(m mismatch, base []byte, history []native.Touch, know
 	if err != nil {
 		return err
 	}
-	if !m.touched {
+	if replayed == nil {
 		replayed = base
 	}
 	in := compare.Input{
@@ -120,7 +150,7 @@ func (r *run) explainBlock(m mismatch, base []byte, history []native.Touch, know
 	}
 	for _, t := range history {
 		if t.SetsLSN {
-			in.History = append(in.History, compare.Touch{End: t.End})
+			in.History = append(in.History, compare.Touch{End: t.End, MaySetLSN: t.MaySetLSN})
 		}
 	}
 	if len(base) == pg.BlockSize {

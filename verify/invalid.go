@@ -10,64 +10,93 @@ import (
 	"redoubt/internal/pg/page"
 )
 
-// A crash in CREATE DATABASE or DROP DATABASE leaves files that nobody will
-// ever read and that no WAL describes:
+// A crash leaves files that nobody will ever read and that the WAL does not
+// describe, or describes better than they are:
 //
 //   - DROP DATABASE throws the database's dirty buffers away before it logs the
 //     drop. The files that stay are older than the WAL says. By then
 //     pg_database marks the database: it can only be dropped again.
 //   - CREATE DATABASE by file copy logs the copy when it is done. Until then
 //     there are files of a database that pg_database does not have.
+//   - A relation made by a transaction that the crash ended stays as a file.
+//     Bulk loads and index builds write such files past the WAL, so they may
+//     hold more than the WAL that reached the disk. pg_class does not have it.
 //
-// Both are told from the replayed pg_database, whose changes are WAL-logged.
+// All three are told from the replayed catalogs, whose changes are WAL-logged.
 
-// databases says of each database what its live tuples in the replayed
-// pg_database say: true if it is invalid. A tuple that may be live counts as
-// live. whole is false if pages that redo did not touch were not read.
-func (r *run) databases(ctx context.Context, whole bool) (map[pg.OID]bool, error) {
-	found := make(map[pg.OID]bool)
-	f, ok := r.databaseCatalog()
+// eachCatalogPage hands fn the replayed pages of a mapped catalog. It reports
+// false if some could not be had: tainted, failed, or not found. Pages that
+// redo did not touch are read only if whole is set.
+func (r *run) eachCatalogPage(ctx context.Context, mapSpc, mapDB, catalogOID pg.OID, whole bool, fn func(page.Page) error) (bool, error) {
+	f, ok := r.mapped(mapSpc, mapDB, catalogOID)
 	if !ok {
-		return found, nil
+		return false, nil
 	}
-	fork, _ := r.ra.Fork(f)
+	fork, ok := r.ra.Fork(f)
 	var buf [pg.BlockSize]byte
 	var untouched []pg.Block
 	for b := range fork.Size {
 		p, err := r.ra.Page(f, b, buf[:])
 		switch {
 		case err != nil:
-			return nil, err
-		case p.Touched && p.Failed == nil && !p.Tainted:
-			if err := r.addDatabases(found, p.Bytes); err != nil {
-				return nil, err
+			return false, err
+		case p.Failed != nil || p.Tainted || p.Invalid != 0:
+			ok = false
+		case p.Bytes != nil:
+			if err := fn(p.Bytes); err != nil {
+				return false, err
 			}
-		case !p.Touched && b < fork.BaseBlocks:
+		case b < fork.BaseBlocks:
 			untouched = append(untouched, pg.Block{RelFork: f, Number: b})
 		}
 	}
 	if !whole || len(untouched) == 0 {
-		return found, nil
+		return ok, nil
 	}
-	err := r.Base.Fetch(ctx, untouched, func(_ pg.Block, p []byte) error { return r.addDatabases(found, p) })
+	got := 0
+	err := r.Base.Fetch(ctx, untouched, func(_ pg.Block, p []byte) error {
+		got++
+		return fn(p)
+	})
 	if err != nil {
-		return nil, fmt.Errorf("read pg_database of the base: %w", err)
+		return false, fmt.Errorf("read catalog pages of the base: %w", err)
 	}
-	return found, nil
+	return ok && got == len(untouched), nil
 }
 
-// databaseCatalog finds pg_database's files.
-func (r *run) databaseCatalog() (pg.RelFork, bool) {
-	maps, err := datadir.ParseRelMap(r.ra.RelMap(pg.GlobalTablespaceOID, 0))
+// mapped finds a catalog's file by the relation map of its database, {pg.GlobalTablespaceOID, 0} for shared ones.
+func (r *run) mapped(spc, db, catalogOID pg.OID) (pg.RelFork, bool) {
+	maps, err := datadir.ParseRelMap(r.ra.RelMap(spc, db))
 	if err != nil {
 		return pg.RelFork{}, false // reported by relMaps
 	}
 	for _, m := range maps {
-		if m.Catalog == catalog.DatabaseRelation {
-			return pg.RelFork{RelFileLocator: pg.RelFileLocator{Spc: pg.GlobalTablespaceOID, Rel: m.Rel}}, true
+		if m.Catalog == catalogOID {
+			return pg.RelFork{RelFileLocator: pg.RelFileLocator{Spc: spc, DB: db, Rel: m.Rel}}, true
 		}
 	}
 	return pg.RelFork{}, false
+}
+
+// databases says of each database what its tuples in the replayed pg_database
+// that may be live say: true if it is invalid. ok is false if not all of them
+// could be read.
+func (r *run) databases(ctx context.Context, whole bool) (found map[pg.OID]bool, ok bool, err error) {
+	found = make(map[pg.OID]bool)
+	ok, err = r.eachCatalogPage(ctx, pg.GlobalTablespaceOID, 0, catalog.DatabaseRelation, whole, func(p page.Page) error {
+		for _, d := range catalog.Databases(p, r.out.Postgres.Major) {
+			dead, err := r.dead(&d.Tuple)
+			if err != nil {
+				return err
+			}
+			if !dead {
+				before, seen := found[d.OID]
+				found[d.OID] = d.Invalid && (before || !seen)
+			}
+		}
+		return nil
+	})
+	return found, ok, err
 }
 
 // Bits of t_infomask (access/htup_details.h).
@@ -79,50 +108,56 @@ const (
 	xmaxIsMulti   = 0x1000
 )
 
-func (r *run) addDatabases(found map[pg.OID]bool, p page.Page) error {
-	for _, d := range catalog.Databases(p, r.out.Postgres.Major) {
-		dead, err := r.dead(&d)
-		if err != nil {
-			return err
-		}
-		if !dead {
-			before, seen := found[d.OID]
-			found[d.OID] = d.Invalid && (before || !seen)
-		}
-	}
-	return nil
-}
-
 // dead says that a tuple is known to be dead: its inserter did not commit, or
 // its deleter did. Where redo did not write the page of pg_xact that says so,
 // nothing is known.
-func (r *run) dead(d *catalog.Database) (bool, error) {
+func (r *run) dead(d *catalog.Tuple) (bool, error) {
 	switch d.Infomask & (xminCommitted | xminInvalid) {
 	case xminInvalid:
 		return true, nil
 	case 0:
-		if committed, known, err := r.committed(d.XMin); err != nil || known && !committed {
-			return known, err
+		if end, err := r.endOf(d.XMin); err != nil || end == aborted {
+			return end == aborted, err
 		}
 	}
 	if d.XMax == 0 || d.Infomask&(xmaxInvalid|xmaxLockOnly|xmaxIsMulti) != 0 {
 		return false, nil
 	}
-	committed, known, err := r.committed(d.XMax)
-	return known && committed, err
+	end, err := r.endOf(d.XMax)
+	return end == committed, err
 }
 
-// committed looks a transaction up in the replayed pg_xact. One that a crash
-// ended has not committed.
-func (r *run) committed(xid pg.XID) (committed, known bool, err error) {
+// How a transaction ended, as far as the replayed side knows.
+type ending uint8
+
+const (
+	unknownEnd ending = iota
+	committed
+	aborted
+)
+
+// endOf looks a transaction up in the replayed pg_xact. One that a crash or a
+// stop ended has aborted, unless it was prepared. Of one that began before the
+// base nobody here knows whether it was.
+func (r *run) endOf(xid pg.XID) (ending, error) {
 	const perPage = pg.BlockSize * 4 // two bits each
-	const statusCommitted = 1
 	var buf [pg.BlockSize]byte
 	p, _, known, err := r.ra.SLRUPage(pg.SLRUPage{SLRU: pg.XactSLRU, Page: uint32(xid / perPage)}, buf[:])
 	if err != nil || !known {
-		return false, false, err
+		return unknownEnd, err
 	}
-	return p[xid%perPage/4]>>(xid%4*2)&3 == statusCommitted, true, nil
+	switch p[xid%perPage/4] >> (xid % 4 * 2) & 3 {
+	case 1:
+		return committed, nil
+	case 2:
+		return aborted, nil
+	}
+	afterBase := int32(uint32(xid)-uint32(r.baseControl.CheckPoint.NextXID)) >= 0
+	stopped := r.ra.EndedByRestart(xid) || !r.official.Online && !r.ra.Prepared(xid)
+	if afterBase && stopped {
+		return aborted, nil
+	}
+	return unknownEnd, nil
 }
 
 // findLeftovers settles which databases are leftovers of a crash.
@@ -142,8 +177,8 @@ func (r *run) findLeftovers(ctx context.Context) error {
 	if len(unknown) == 0 {
 		return nil
 	}
-	known, err := r.databases(ctx, true)
-	if err != nil || len(known) == 0 {
+	known, ok, err := r.databases(ctx, true)
+	if err != nil || !ok {
 		return err
 	}
 	for db := range unknown {
@@ -158,11 +193,86 @@ func (r *run) findLeftovers(ctx context.Context) error {
 // that was invalid at the base already has not changed since.
 func (r *run) droppedHalf(ctx context.Context) (map[pg.OID]string, error) {
 	out := make(map[pg.OID]string)
-	found, err := r.databases(ctx, false)
+	found, _, err := r.databases(ctx, false)
 	for db, invalid := range found {
 		if invalid {
 			out[db] = "invalid_database"
 		}
 	}
 	return out, err
+}
+
+// findOrphans settles which of the relations that differ are files of
+// relations that no transaction ever committed: the replayed pg_class of their
+// database has no tuple for them that may be live.
+func (r *run) findOrphans(ctx context.Context, suspects map[pg.RelFileLocator]bool) error {
+	r.orphans = make(map[pg.RelFileLocator]bool)
+	byDB := make(map[dbKey]map[pg.OID]bool)
+	for rel := range suspects {
+		k, ok := r.homeOf(rel.DB)
+		if !ok {
+			continue
+		}
+		if byDB[k] == nil {
+			byDB[k] = make(map[pg.OID]bool)
+		}
+		byDB[k][rel.Rel] = true
+	}
+	for k, rels := range byDB {
+		if err := r.dropLive(ctx, k, rels); err != nil {
+			return err
+		}
+	}
+	for rel := range suspects {
+		k, ok := r.homeOf(rel.DB)
+		r.orphans[rel] = ok && byDB[k][rel.Rel]
+	}
+	return nil
+}
+
+type dbKey struct{ spc, db pg.OID }
+
+// homeOf is a database with its default tablespace, where its relation map is.
+func (r *run) homeOf(db pg.OID) (dbKey, bool) {
+	for _, k := range r.ra.RelMaps() {
+		if k.DB == db && db != 0 {
+			return dbKey{k.Spc, k.DB}, true
+		}
+	}
+	return dbKey{}, false
+}
+
+// dropLive removes from rels those that are or may be live, all of them if
+// that cannot be told.
+func (r *run) dropLive(ctx context.Context, k dbKey, rels map[pg.OID]bool) error {
+	maps, err := datadir.ParseRelMap(r.ra.RelMap(k.spc, k.db))
+	if err != nil {
+		clear(rels)
+		return nil
+	}
+	for _, m := range maps {
+		delete(rels, m.Rel)
+	}
+	if len(rels) == 0 {
+		return nil
+	}
+	ok, err := r.eachCatalogPage(ctx, k.spc, k.db, catalog.ClassRelation, true, func(p page.Page) error {
+		for _, c := range catalog.Classes(p) {
+			if !rels[c.RelFileNode] {
+				continue
+			}
+			dead, err := r.dead(&c.Tuple)
+			if err != nil {
+				return err
+			}
+			if !dead {
+				delete(rels, c.RelFileNode)
+			}
+		}
+		return nil
+	})
+	if !ok {
+		clear(rels)
+	}
+	return err
 }

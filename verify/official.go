@@ -186,10 +186,10 @@ func (c *comparison) block(b pg.BlockNumber, official []byte) error {
 	case p.Tainted:
 		c.part.taint(p.TaintedBy, 1)
 		return nil
-	case p.Touched || p.Bytes != nil && !p.InBase:
-		return c.touched(b, official, p)
+	case p.Bytes != nil:
+		return c.held(b, official, p)
 	case b >= f.BaseBlocks:
-		return c.touched(b, official, native.Page{Bytes: zeroPage})
+		return c.held(b, official, native.Page{Bytes: zeroPage, Touched: true})
 	}
 	return c.untouched(b, official)
 }
@@ -215,23 +215,30 @@ func (c *comparison) untouched(b pg.BlockNumber, official []byte) error {
 // sound says whether a page that has the right content is also stored right:
 // its checksum fits and its LSN is not from after the span.
 func (c *comparison) sound(b pg.BlockNumber, official page.Page) bool {
-	if official.LSN() > c.out.Span.To {
-		return false
-	}
-	return !c.checksums || official.ChecksumOK(b)
+	return !c.late(official) && (!c.checksums || official.ChecksumOK(b))
 }
 
-// touched compares a page that redo made.
-func (c *comparison) touched(b pg.BlockNumber, official []byte, p native.Page) error {
+// late says that a page claims to be from after the span.
+func (c *comparison) late(official page.Page) bool { return official.LSN() > c.out.Span.To }
+
+// held compares a page that redo made, or that was kept for it.
+func (c *comparison) held(b pg.BlockNumber, official []byte, p native.Page) error {
 	c.part.compared++
+	if !p.Touched {
+		c.part.untouched++
+	}
 	broken := p.Invalid != 0 || p.Failed != nil || p.Future != 0
 	if !broken {
-		res := compare.Pages(compare.Input{
+		in := compare.Input{
 			Block: pg.Block{RelFork: c.fork, Number: b}, Major: c.out.Postgres.Major,
-			Official: official, Replayed: p.Bytes, Checksums: c.checksums, Touched: true,
-			VMMayLackBits: c.vmMayLackBits(c.fork),
-		})
-		if (res.Equal || res.Benign()) && c.sound(b, official) {
+			Official: official, Replayed: p.Bytes, Checksums: c.checksums, Touched: p.Touched,
+			VMMayLackBits: c.vmMayLackBits(c.fork), Terse: true,
+		}
+		if len(p.Hints) > 0 { // from the replayed page's LSN on this is the whole history
+			in.History, in.HistoryKnown = hintHistory(p), true
+		}
+		res := compare.Pages(in)
+		if (res.Equal || res.Benign()) && !c.late(official) { // Pages has looked at the checksum
 			if !res.Equal {
 				c.part.benign++
 			}
@@ -239,7 +246,16 @@ func (c *comparison) touched(b pg.BlockNumber, official []byte, p native.Page) e
 			return nil
 		}
 	}
-	return c.differs(b, official, p.Bytes, true)
+	return c.differs(b, official, p.Bytes, p.Touched)
+}
+
+// hintHistory is the record that set the page's LSN and those after it that may have.
+func hintHistory(p native.Page) []compare.Touch {
+	out := []compare.Touch{{End: page.Page(p.Bytes).LSN()}}
+	for _, end := range p.Hints {
+		out = append(out, compare.Touch{End: end, MaySetLSN: true})
+	}
+	return out
 }
 
 // vmMayLackBits says for which visibility maps replay may know less than the primary.

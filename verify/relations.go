@@ -59,6 +59,9 @@ func (r *run) whyLeftOut(f pg.RelFork) string {
 	if f.Fork != pg.InitFork && r.unlogged[f.RelFileLocator] {
 		return "unlogged"
 	}
+	if r.orphans[f.RelFileLocator] {
+		return "orphan"
+	}
 	return r.leftovers[f.DB]
 }
 
@@ -100,10 +103,10 @@ func (r *run) size(s *officialSide, f pg.RelFork) error {
 		return nil
 	}
 	rel := finding.RelationOf(f)
-	r.add(finding.Discrepancy{
+	r.sizes = append(r.sizes, sizeFinding{f, finding.Discrepancy{
 		Relation: &rel, File: datadir.RelPath(f, 0, r.versionDir()), Kind: res.Kind, Severity: res.Severity,
 		Blame: res.Blame, Explanation: res.Explanation,
-	})
+	}})
 	return nil
 }
 

@@ -45,7 +45,7 @@ func (t *forkTally) taint(m pg.RmgrID, n int64) {
 type mismatch struct {
 	pg.Block
 	official int64 // place in the spool
-	replayed int64 // place in the spool, -1 if it is the base's page (untouched) or there is none
+	replayed int64 // place in the spool, -1 if it is the base's page, or there is none
 	touched  bool
 	checksum bool // the official page's checksum says something
 }

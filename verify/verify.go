@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"redoubt/internal/finding"
@@ -98,7 +99,15 @@ type run struct {
 	spool          *spool
 	unlogged       map[pg.RelFileLocator]bool // relations with an init fork on either side
 	leftovers      map[pg.OID]string          // databases that a crash left behind, and how they are counted
+	orphans        map[pg.RelFileLocator]bool // relations that no transaction committed, of those that differ
+	sizes          []sizeFinding
 	found          []finding.Discrepancy
+}
+
+// sizeFinding is a relation fork whose size differs, or that one side lacks.
+type sizeFinding struct {
+	pg.RelFork
+	finding.Discrepancy
 }
 
 // Run verifies one span. The Verification is filled as far as it got. The
@@ -111,7 +120,7 @@ func Run(ctx context.Context, o Options) (*finding.Verification, error) {
 		o.Native.Workers = runtime.GOMAXPROCS(0)
 	}
 	r := &run{Options: o, out: newVerification(), tally: newTally(), spool: &spool{dir: o.Native.Scratch}}
-	err := r.verify(ctx)
+	err := r.guarded(ctx)
 	err = errors.Join(err, r.close())
 	r.finish(err, time.Since(start))
 	var data *inconclusive
@@ -121,11 +130,21 @@ func Run(ctx context.Context, o Options) (*finding.Verification, error) {
 	return r.out, err
 }
 
+// guarded turns a panic, which is our own bug, into an error.
+func (r *run) guarded(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return r.verify(ctx)
+}
+
 func newVerification() *finding.Verification {
 	return &finding.Verification{
 		Verdict: finding.Inconclusive, Engine: "native", Reasons: []string{},
 		Postgres:      finding.Postgres{Dialect: "postgres"},
-		Coverage:      finding.Coverage{TaintedBy: map[string]int64{}, RelationsSkipped: map[string]int64{"unlogged": 0, "temporary": 0, "fsm": 0, "invalid_database": 0, "orphan_database": 0}},
+		Coverage:      finding.Coverage{TaintedBy: map[string]int64{}, RelationsSkipped: map[string]int64{"unlogged": 0, "temporary": 0, "fsm": 0, "invalid_database": 0, "orphan_database": 0, "orphan": 0}},
 		Discrepancies: []finding.Discrepancy{}, Gaps: []finding.Gap{},
 	}
 }

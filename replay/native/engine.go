@@ -61,6 +61,8 @@ type Engine struct {
 	slruGone  [pg.NumSLRUs]bool    // the base's pages were removed
 	copied    map[dbKey]pg.LSN     // databases created by file copy, and the record
 	walLogged map[dbKey]bool       // databases created page by page
+	prepared  map[pg.XID]bool      // prepared in the span and not ended, subtransactions included
+	restart   *uint64              // next transaction id at the last restart in the span
 }
 
 type dbKey struct{ spc, db pg.OID }
@@ -88,7 +90,7 @@ func New(cfg Config, src replay.WALSource, span Span) *Engine {
 		keepDB:  make(map[dbKey]bool),
 		rels:    make(map[pg.RelFork]*relation),
 		maps:    make(map[dbKey][]byte),
-		copied:  make(map[dbKey]pg.LSN), walLogged: make(map[dbKey]bool),
+		copied:  make(map[dbKey]pg.LSN), walLogged: make(map[dbKey]bool), prepared: make(map[pg.XID]bool),
 	}
 	budget := max(int(cfg.Memory/pg.BlockSize)/e.workers, 16)
 	for range e.workers {

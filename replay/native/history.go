@@ -16,6 +16,8 @@ type Touch struct {
 	Image bool   // it carries a full-page image that redo applies, or initialises the block
 	// SetsLSN is false where a record changes a block and leaves its LSN alone.
 	SetsLSN bool
+	// MaySetLSN: FPI_FOR_HINT, of which the primary may or may not have stored the LSN.
+	MaySetLSN bool
 }
 
 // History reads a span's WAL once more and returns, for each of the wanted
@@ -30,7 +32,7 @@ func History(ctx context.Context, src replay.WALSource, span pg.Range, wanted ma
 			r := &b.recs[i]
 			add := func(blk pg.Block, image, setsLSN bool) {
 				if wanted[blk] {
-					out[blk] = append(out[blk], Touch{RecordRef: refOf(r), End: r.End, Image: image, SetsLSN: setsLSN})
+					out[blk] = append(out[blk], Touch{RecordRef: refOf(r), End: r.End, Image: image, SetsLSN: setsLSN, MaySetLSN: redo.MaySetLSN(r)})
 				}
 			}
 			for j := range r.Blocks {

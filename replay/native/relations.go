@@ -10,9 +10,21 @@ import (
 func (r *router) relations(rec *wal.Record) error {
 	switch rec.Rmgr {
 	case pg.RmgrTransaction:
+		if p, ok, err := wal.DecodePrepare(rec); err != nil {
+			return err
+		} else if ok {
+			r.prepare(&p)
+			return nil
+		}
 		x, ok, err := wal.DecodeXact(rec)
 		if err != nil || !ok {
 			return err
+		}
+		if x.Prepared {
+			delete(r.prepared, x.XID)
+			for _, sub := range x.SubXIDs {
+				delete(r.prepared, sub)
+			}
 		}
 		for _, rel := range x.DroppedRels {
 			if err := r.drop(rel); err != nil {
@@ -31,6 +43,11 @@ func (r *router) relations(rec *wal.Record) error {
 		key := dbKey{m.Spc, m.DB}
 		r.maps[key] = append([]byte(nil), m.Data...)
 	case pg.RmgrXLOG:
+		if c, ok, err := wal.DecodeCheckPoint(rec); err != nil {
+			return err
+		} else if ok && c.Shutdown {
+			r.restart = &c.NextXID
+		}
 		p, ok, err := wal.DecodeParameterChange(rec)
 		if err != nil || !ok {
 			return err
@@ -40,6 +57,14 @@ func (r *router) relations(rec *wal.Record) error {
 		return r.truncateSLRU(rec)
 	}
 	return nil
+}
+
+// prepare remembers a transaction that outlives restarts.
+func (r *router) prepare(p *wal.Prepare) {
+	r.prepared[p.XID] = true
+	for _, sub := range p.SubXIDs {
+		r.prepared[sub] = true
+	}
 }
 
 // drop forgets all forks of a relation. Records on their way to workers keep

@@ -91,9 +91,10 @@ type Page struct {
 	InBase    bool
 	Tainted   bool // unknown redo touched it last: not verifiable
 	TaintedBy pg.RmgrID
-	Invalid   pg.LSN // the record that needed the block when it was missing or zero, 0 if none
-	Future    pg.LSN // the first record that a clean base's page was newer than, 0 if none
-	Failed    error  // the first redo that failed on it
+	Invalid   pg.LSN   // the record that needed the block when it was missing or zero, 0 if none
+	Future    pg.LSN   // the first record that a clean base's page was newer than, 0 if none
+	Failed    error    // the first redo that failed on it
+	Hints     []pg.LSN // ends of later records that may have set the page's LSN on the primary
 	Last      RecordRef
 }
 
@@ -114,7 +115,7 @@ func (r *Result) Page(f pg.RelFork, n pg.BlockNumber, buf []byte) (Page, error) 
 	}
 	return Page{
 		Bytes: p, Touched: b.touched, Whole: b.whole, InBase: b.inBase, Tainted: b.tainted, TaintedBy: b.taint,
-		Invalid: b.invalid, Future: b.future, Failed: b.failed, Last: b.last,
+		Invalid: b.invalid, Future: b.future, Failed: b.failed, Hints: b.hints, Last: b.last,
 	}, nil
 }
 
@@ -198,6 +199,16 @@ func (r *Result) CopiedDatabase(spc, db pg.OID) (pg.LSN, bool) {
 	l, ok := r.e.copied[dbKey{spc, db}]
 	return l, ok
 }
+
+// EndedByRestart reports whether a transaction that neither committed nor
+// aborted was ended by a restart of the server within the span: it began
+// before the restart, and was not prepared.
+func (r *Result) EndedByRestart(xid pg.XID) bool {
+	return r.e.restart != nil && int32(uint32(xid)-uint32(*r.e.restart)) < 0 && !r.e.prepared[xid]
+}
+
+// Prepared reports whether a transaction was prepared in the span and has not ended.
+func (r *Result) Prepared(xid pg.XID) bool { return r.e.prepared[xid] }
 
 // WALLoggedDatabase reports whether the span created the database page by
 // page (CREATE DATABASE … STRATEGY wal_log), which leaves empty visibility maps.

@@ -17,6 +17,20 @@ type block struct {
 	invalid pg.LSN // a record needed the block when it was missing or zero
 	failed  error  // redo of a record failed on it
 	future  pg.LSN // a clean base's page was newer than the record at this LSN
+	// hints are the ends of records after the page's LSN that may have set it
+	// on the primary and carry no image; the last few of them.
+	hints []pg.LSN
+}
+
+// maxHints bounds block.hints.
+const maxHints = 8
+
+func (b *block) addHint(end pg.LSN) {
+	if len(b.hints) == maxHints {
+		copy(b.hints, b.hints[1:])
+		b.hints = b.hints[:maxHints-1]
+	}
+	b.hints = append(b.hints, end)
 }
 
 // store is one worker's pages: at most budget of them in memory, the least

@@ -148,7 +148,11 @@ func (w *worker) apply(it *item, b *block, ref *wal.BlockRef, p page.Page) {
 			b.failed = err
 		}
 	case outcome == redo.Restored, outcome == redo.Initialised:
-		b.whole, b.tainted = true, false
+		b.whole, b.tainted, b.hints = true, false, nil
+	case outcome == redo.Changed:
+		b.hints = nil
+	case outcome == redo.NoChange && it.rec.Rmgr == pg.RmgrXLOG:
+		b.addHint(it.rec.End)
 	case outcome == redo.Skipped:
 		if w.clean && b.future == 0 && !b.whole {
 			b.future = it.rec.LSN

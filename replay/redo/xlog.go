@@ -1,6 +1,9 @@
 package redo
 
-import "redoubt/internal/pg"
+import (
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/wal"
+)
 
 // Operations of resource manager XLOG that reference blocks (catalog/pg_control.h).
 const (
@@ -18,4 +21,12 @@ func redoXLOG(c *call) error {
 		return nil
 	}
 	return c.errorf("record of %s references a block without an image", pg.RmgrXLOG)
+}
+
+// MaySetLSN reports whether the primary may or may not have stored the
+// record's LSN in the blocks it references: hint bits are set under a shared
+// lock, so that two records can be logged and one LSN survive
+// (MarkBufferDirtyHint, storage/buffer/bufmgr.c).
+func MaySetLSN(rec *wal.Record) bool {
+	return rec.Rmgr == pg.RmgrXLOG && rec.Op() == xlogFPIForHint
 }

@@ -1,0 +1,42 @@
+// Package catalog reads system catalogs out of their pages.
+package catalog
+
+import (
+	"encoding/binary"
+
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/page"
+)
+
+// OIDs of catalogs that relation maps map (catalog/pg_class.h, pg_database.h).
+const (
+	DatabaseRelation pg.OID = 1262 // pg_database, in the global map
+	ClassRelation    pg.OID = 1259 // pg_class, in each database's map
+)
+
+// Tuple is one tuple of a catalog, live or not.
+type Tuple struct {
+	XMin, XMax pg.XID
+	Infomask   uint16
+	row        []byte // from the first column on
+}
+
+// tuples lists the tuples of a page whose rows have at least size bytes.
+func tuples(p page.Page, size int) []Tuple {
+	var out []Tuple
+	for n := 1; n <= p.NumItems(); n++ {
+		t := p.Item(n)
+		if p.ItemID(n).Flags() != page.LPNormal || len(t) < page.HeaderSize {
+			continue
+		}
+		if hoff := int(t[22]); len(t) >= hoff+size {
+			out = append(out, Tuple{
+				XMin: pg.XID(binary.LittleEndian.Uint32(t)), XMax: pg.XID(binary.LittleEndian.Uint32(t[4:])),
+				Infomask: binary.LittleEndian.Uint16(t[20:]), row: t[hoff:],
+			})
+		}
+	}
+	return out
+}
+
+func (t *Tuple) oid(at int) pg.OID { return pg.OID(binary.LittleEndian.Uint32(t.row[at:])) }
