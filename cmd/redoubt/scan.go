@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"redoubt/internal/archive"
+	"redoubt/internal/finding"
+	"redoubt/internal/ledger"
+	"redoubt/internal/official/snapshot"
+	"redoubt/internal/pg"
+	"redoubt/reports"
+	"redoubt/scanner"
+	"redoubt/scheduler"
+)
+
+// scanFlags are the flags of `redoubt scan`.
+type scanFlags struct {
+	output
+	wal, layout, cluster string
+	from, to             string
+	deep, audit          bool
+	progress             string
+}
+
+func scanCommand() *cobra.Command {
+	f := &scanFlags{}
+	cmd := &cobra.Command{
+		Use:   "scan --wal LOC",
+		Short: "Check that every WAL segment is there, and with --deep that each is valid",
+		Long: `List an archive and report, for each timeline, the segments that should be there
+and are not, by name. Expected are all from the oldest base backup's start (or
+the first segment) to the newest segment.
+
+With --deep every segment is read: decompressed, its page headers, the CRC of
+each record, and the chain from record to record across segments.`,
+		Example: `  redoubt scan --wal /archive
+  redoubt scan --wal s3://bucket/prefix --layout redoubt --deep --format json
+  redoubt scan --wal /archive --from 0/4000000 --to 0/9000000`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	fl := cmd.Flags()
+	f.output.flags(cmd)
+	fl.StringVar(&f.wal, "wal", "", "location of the WAL")
+	fl.StringVar(&f.layout, "layout", "auto", "how the WAL lies there: auto, plain or redoubt")
+	fl.StringVar(&f.cluster, "cluster", "", "TENANT, TIMELINE or TENANT/TIMELINE: only these (default: all)")
+	fl.StringVar(&f.from, "from", "", "LSN from which segments are expected")
+	fl.StringVar(&f.to, "to", "", "LSN up to which segments are expected, exclusive")
+	fl.BoolVar(&f.deep, "deep", false, "read every segment")
+	fl.BoolVar(&f.audit, "audit", false, "check full-page images against each block's LSN chain")
+	fl.StringVar(&f.progress, "progress", "auto", "progress on stderr: auto or never")
+	return cmd
+}
+
+func (f *scanFlags) run(cmd *cobra.Command) (err error) {
+	opt, err := f.options()
+	if err != nil {
+		return err
+	}
+	prog, err := newProgress(cmd.ErrOrStderr(), f.progress)
+	if err != nil {
+		return err
+	}
+	ctx, start := cmd.Context(), time.Now()
+	a, store, err := openArchive(ctx, f.wal, f.layout, "", "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	found, err := chooseTimelines(ctx, a, f.cluster)
+	if err != nil {
+		return err
+	}
+	var results []scanner.Result
+	for _, t := range found {
+		opt.Progress = prog.counted("segments of " + t.Tenant() + "/" + t.ID() + " read")
+		loc := ""
+		if a.Layout() == archive.Redoubt {
+			loc = below(f.wal, t.Tenant(), t.ID(), "snapshots")
+		}
+		r, err := scanTimeline(ctx, t, loc, opt)
+		if err != nil {
+			prog.end()
+			return exitWith(exitInconclusive, err)
+		}
+		results = append(results, r)
+	}
+	prog.end()
+	scan := scanner.Summarize(results, nil, time.Since(start))
+	out := cmd.OutOrStdout()
+	if err := f.print(out,
+		func(w io.Writer) error { return reports.JSON(w, scan) },
+		func(w io.Writer) error {
+			return reports.ScanText(w, scan, reports.TextOptions{Color: isTerminal(out)})
+		}); err != nil {
+		return err
+	}
+	return verdictExit(scan.Verdict)
+}
+
+func (f *scanFlags) options() (o scanner.Options, err error) {
+	if err := f.output.check(); err != nil {
+		return o, err
+	}
+	if f.wal == "" {
+		return o, errors.New("--wal is missing: see redoubt scan --help")
+	}
+	if f.audit {
+		return o, errors.New("--audit is not available in this version")
+	}
+	if o.From, err = parseLSNFlag("--from", f.from); err != nil {
+		return o, err
+	}
+	if o.To, err = parseLSNFlag("--to", f.to); err != nil {
+		return o, err
+	}
+	if o.To != 0 && o.To <= o.From {
+		return o, fmt.Errorf("--to %s is not after --from %s", o.To, o.From)
+	}
+	o.Deep = f.deep
+	return o, nil
+}
+
+// scanTimeline scans one timeline; backups is where its base backups are, if
+// that is known.
+func scanTimeline(ctx context.Context, t *archive.Timeline, backups string, o scanner.Options) (scanner.Result, error) {
+	var why string
+	if backups != "" {
+		found, err := snapshot.List(ctx, backups, snapshot.Options{})
+		if err != nil {
+			why = fmt.Sprintf("base backups could not be listed, so it is not known which WAL they need: %v", err)
+		}
+		for _, b := range found {
+			if b.Err == nil {
+				o.Backups = append(o.Backups, scanner.Backup{Name: b.Name, TLI: b.Info.StartTLI, Start: b.Info.Redo, Stop: stopOf(b.Info)})
+			}
+		}
+	}
+	r, err := scanner.Timeline(ctx, t, o)
+	if why != "" {
+		r.Reasons = append(r.Reasons, why)
+	}
+	return r, err
+}
+
+// stopOf is where a backup becomes consistent, as far as it says so itself.
+func stopOf(i snapshot.Info) pg.LSN { return max(i.Redo, i.Consistent, i.EndLSN) }
+
+// scan fits scheduler.Scanner.
+func (s *site) scan(ctx context.Context, spec scheduler.ScanSpec) (finding.ScanTimeline, error) {
+	t, _, err := s.timeline(ctx, spec.TimelineKey)
+	if err != nil {
+		return finding.ScanTimeline{}, err
+	}
+	loc, err := s.backups(ctx, spec.TimelineKey)
+	if err != nil {
+		return finding.ScanTimeline{}, err
+	}
+	job := s.cfg.Jobs[spec.Job].Scan
+	r, err := scanTimeline(ctx, t, loc, scanner.Options{Deep: job.Deep, Reread: job.Reread, Memory: memory{s.ledger}})
+	return r.ScanTimeline, err
+}
+
+// memory is the ledger as the scanner's memory.
+type memory struct{ l *ledger.Ledger }
+
+var _ scanner.Memory = memory{}
+
+func (m memory) Recall(ctx context.Context, tenant, timeline, name string) (scanner.Seen, bool, error) {
+	s, ok, err := m.l.Segment(ctx, tenant, timeline, name)
+	return scanner.Seen{Name: s.Name, Size: s.Size, ETag: s.ETag, ModTime: s.ModTime, State: s.State}, ok, err
+}
+
+func (m memory) Remember(ctx context.Context, tenant, timeline string, seen []scanner.Seen) error {
+	segments := make([]ledger.Segment, 0, len(seen))
+	for _, s := range seen {
+		segments = append(segments, ledger.Segment{Name: s.Name, Size: s.Size, ETag: s.ETag, ModTime: s.ModTime, State: s.State})
+	}
+	return m.l.RememberSegments(ctx, tenant, timeline, time.Now(), segments...)
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"redoubt/internal/api"
+	"redoubt/internal/config"
+	"redoubt/internal/finding"
+	"redoubt/internal/ledger"
+	"redoubt/reports"
+	"redoubt/scheduler"
+)
+
+func serveCommand() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "serve -c FILE",
+		Short: "Run the jobs on their schedules and show the results over HTTP",
+		Long: `Run every job of the configuration on its schedule, and serve the report pages,
+an API and Prometheus metrics on http.listen: this machine only, unless a token
+is configured.`,
+		Example: `  redoubt serve -c redoubt.yaml
+  curl http://127.0.0.1:8480/metrics`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			s, err := openService(path)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, s.Close()) }()
+			return s.serve(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVarP(&path, "config", "c", "redoubt.yaml", "configuration file")
+	return cmd
+}
+
+func (s *service) serve(ctx context.Context) error {
+	starter := &starter{service: s, ctx: ctx, running: make(map[string]bool)}
+	server, err := api.New(api.Options{
+		Ledger: apiLedger{s.ledger}, Starter: starter, Pages: pages{s, starter}, Metrics: s.metrics.Handler(),
+		Ready: s.ready, Token: s.cfg.HTTP.Token.Reveal(), Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", s.cfg.HTTP.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w; set http.listen to a free address", s.cfg.HTTP.Listen, err)
+	}
+	loop, err := s.loop(starter)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	s.log.Info("serving", "address", listener.Addr().String())
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return server.Serve(gctx, listener) })
+	g.Go(func() error { return loop.Serve(gctx) })
+	err = g.Wait()
+	starter.wait()
+	return err
+}
+
+func (s *service) ready(ctx context.Context) error {
+	_, err := s.ledger.Jobs(ctx)
+	return err
+}
+
+func (s *service) loop(st *starter) (*scheduler.Loop, error) {
+	l := &scheduler.Loop{Store: s.ledger, Log: s.log, Run: st.run}
+	for name, j := range s.cfg.Jobs {
+		job, err := s.job(name)
+		if err != nil {
+			return nil, err
+		}
+		schedule, err := config.ParseSchedule(j.Schedule)
+		if err != nil {
+			return nil, err
+		}
+		l.Jobs = append(l.Jobs, scheduler.Scheduled{Job: job, Schedule: schedule, CatchUp: j.CatchUp})
+	}
+	return l, nil
+}
+
+// starter runs jobs for the schedule and for the API.
+type starter struct {
+	*service
+	ctx context.Context
+	wg  sync.WaitGroup
+
+	mu      sync.Mutex
+	running map[string]bool // run ids
+}
+
+func (st *starter) wait() { st.wg.Wait() }
+
+func (st *starter) isRunning(id string) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.running[id]
+}
+
+func (st *starter) mark(id string, on bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if on {
+		st.running[id] = true
+	} else {
+		delete(st.running, id)
+	}
+}
+
+// run fits scheduler.Loop.
+func (st *starter) run(ctx context.Context, job scheduler.Job, o scheduler.Options) (finding.Run, error) {
+	return st.start(ctx, job, o, func(string) {})
+}
+
+// start does a run and tells its id as soon as there is one.
+func (st *starter) start(ctx context.Context, job scheduler.Job, o scheduler.Options, began func(id string)) (finding.Run, error) {
+	own := *st.service
+	runner := *st.runner
+	var id string
+	runner.Events.Planned = func(runID string, _ []ledger.Span, _ []ledger.TimelineKey) {
+		id = runID
+		st.mark(id, true)
+		began(id)
+	}
+	defer func() { st.mark(id, false) }()
+	own.runner = &runner
+	run, path, err := own.batch(ctx, job, o)
+	switch {
+	case run.FinishedAt == nil:
+		return run, err
+	case err != nil:
+		st.log.Error("run is finished, its report could not be written", "run_id", run.ID, "verdict", run.Verdict, "error", err)
+	default:
+		st.log.Info("report written", "run_id", run.ID, "verdict", run.Verdict, "path", path)
+	}
+	return run, nil
+}
+
+// StartRun fits api.Starter.
+func (st *starter) StartRun(ctx context.Context, name string, seed *int64) (string, error) {
+	job, err := st.job(name)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", api.ErrNotFound, err)
+	}
+	began, ended := make(chan string, 1), make(chan error, 1)
+	st.wg.Go(func() {
+		_, err := st.start(st.ctx, job, scheduler.Options{Seed: seed}, func(id string) { began <- id })
+		if err != nil {
+			st.log.Error("run ended early", "job", job.Name, "error", err)
+		}
+		ended <- err
+	})
+	select {
+	case id := <-began:
+		return id, nil
+	case err := <-ended:
+		if errors.Is(err, ledger.ErrRunning) || errors.Is(err, scheduler.ErrOtherSeed) {
+			return "", fmt.Errorf("%w: %w", api.ErrRunning, err)
+		}
+		if err == nil {
+			err = errors.New("the run ended before it was planned")
+		}
+		return "", err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+// pages makes the report pages from the ledger.
+type pages struct {
+	*service
+	starter *starter
+}
+
+func (p pages) Index(w io.Writer, runs []finding.RunSummary, more bool) error {
+	return reports.Index(w, reports.Listing{Runs: runs, More: more, Running: p.starter.isRunning, Version: versionString()})
+}
+
+func (p pages) Run(w io.Writer, run finding.Run) error {
+	rep := p.report(run)
+	rep.Running = p.starter.isRunning(run.ID)
+	return reports.HTML(w, rep)
+}
+
+func (p pages) RunJSON(w io.Writer, run finding.Run) error { return reports.JSON(w, run) }
+
+func (p pages) CSP() string { return reports.CSP }

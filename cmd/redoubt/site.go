@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"redoubt/internal/archive"
+	"redoubt/internal/config"
+	"redoubt/internal/finding"
+	"redoubt/internal/ledger"
+	"redoubt/internal/official/snapshot"
+	"redoubt/internal/storage"
+	"redoubt/replay/native"
+	"redoubt/scheduler"
+	"redoubt/verify"
+)
+
+// site is a configuration with its sources: what the scheduler's rooms ask
+// for, answered by archive, snapshot, verify and scanner.
+type site struct {
+	cfg    *config.Config
+	ledger *ledger.Ledger
+
+	mu       sync.Mutex
+	archives map[string]*archive.Archive // by source
+	stores   []*storage.Store
+}
+
+var _ scheduler.Catalog = (*site)(nil)
+
+func newSite(cfg *config.Config, l *ledger.Ledger) *site {
+	return &site{cfg: cfg, ledger: l, archives: make(map[string]*archive.Archive)}
+}
+
+func (s *site) Close() error {
+	var errs []error
+	for _, st := range s.stores {
+		errs = append(errs, st.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (s *site) source(name string) (config.Source, error) {
+	for _, src := range s.cfg.Sources {
+		if src.Name == name {
+			return src, nil
+		}
+	}
+	return config.Source{}, fmt.Errorf("source %q is not in the configuration any more", name)
+}
+
+// archive opens a source's archive, once.
+func (s *site) archive(ctx context.Context, src config.Source) (*archive.Archive, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.archives[src.Name]; a != nil {
+		return a, nil
+	}
+	a, store, err := openArchive(ctx, src.WAL, src.Layout, tenantOf(src), src.Timeline)
+	if err != nil {
+		return nil, err
+	}
+	s.stores = append(s.stores, store)
+	s.archives[src.Name] = a
+	return a, nil
+}
+
+func tenantOf(src config.Source) string {
+	if src.Tenant != "" {
+		return src.Tenant
+	}
+	return src.Name
+}
+
+func openArchive(ctx context.Context, location, layout, tenant, timeline string) (*archive.Archive, *storage.Store, error) {
+	l, err := archive.ParseLayout(layout)
+	if err != nil {
+		return nil, nil, err
+	}
+	store, err := storage.Open(ctx, location)
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := archive.Open(ctx, store, l, archive.Options{Tenant: tenant, Timeline: timeline})
+	if err != nil {
+		return nil, nil, errors.Join(err, store.Close())
+	}
+	return a, store, nil
+}
+
+// Timelines fits scheduler.Catalog.
+func (s *site) Timelines(ctx context.Context) (scheduler.Listing, error) {
+	var out scheduler.Listing
+	for _, src := range s.cfg.Sources {
+		found, err := s.timelines(ctx, src)
+		if ctx.Err() != nil {
+			return out, ctx.Err()
+		}
+		if err != nil {
+			out.Problems = append(out.Problems, scheduler.Problem{Source: src.Name, Reason: err.Error()})
+		}
+		out.Timelines = append(out.Timelines, found...)
+	}
+	return out, nil
+}
+
+func (s *site) timelines(ctx context.Context, src config.Source) ([]ledger.Timeline, error) {
+	a, err := s.archive(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	found, _, err := a.Timelines(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []ledger.Timeline
+	for _, t := range found {
+		out = append(out, ledger.Timeline{TimelineKey: ledger.TimelineKey{Source: src.Name, Tenant: t.Tenant(), Timeline: t.ID()}})
+	}
+	return out, nil
+}
+
+// timeline finds a timeline again.
+func (s *site) timeline(ctx context.Context, k ledger.TimelineKey) (*archive.Timeline, config.Source, error) {
+	src, err := s.source(k.Source)
+	if err != nil {
+		return nil, src, err
+	}
+	a, err := s.archive(ctx, src)
+	if err != nil {
+		return nil, src, err
+	}
+	t, err := a.Timeline(ctx, k.Tenant, k.Timeline)
+	return t, src, err
+}
+
+// backups is where a timeline's base backups are: where the layout keeps them,
+// or below the source's own location for them.
+func (s *site) backups(ctx context.Context, k ledger.TimelineKey) (string, error) {
+	src, err := s.source(k.Source)
+	if err != nil {
+		return "", err
+	}
+	a, err := s.archive(ctx, src)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case a.Layout() == archive.Redoubt && src.Backups == "":
+		return below(src.WAL, k.Tenant, k.Timeline, "snapshots"), nil
+	case a.Layout() == archive.Redoubt:
+		return below(src.Backups, k.Tenant, k.Timeline), nil
+	case src.Backups == "":
+		return "", fmt.Errorf("source %s says nowhere where base backups are: set its key backups", src.Name)
+	}
+	return src.Backups, nil
+}
+
+// Snapshots fits scheduler.Catalog.
+func (s *site) Snapshots(ctx context.Context, k ledger.TimelineKey) ([]scheduler.Snapshot, error) {
+	loc, err := s.backups(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	found, err := snapshot.List(ctx, loc, snapshot.Options{})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]scheduler.Snapshot, 0, len(found))
+	for _, b := range found {
+		if b.Err != nil {
+			out = append(out, scheduler.Snapshot{Name: b.Name, Broken: b.Err.Error()})
+			continue
+		}
+		m := metaOf(b.Info)
+		end := b.Info.EndLSN
+		if !m.Online {
+			end = m.Redo
+		}
+		out = append(out, scheduler.Snapshot{
+			Name: b.Name, Redo: m.Redo, End: end, Online: m.Online, TLI: m.TLI, Major: m.Major, SystemID: m.SystemID,
+		})
+	}
+	return out, nil
+}
+
+// verify fits scheduler.Verifier.
+func (s *site) verify(ctx context.Context, spec scheduler.SpanSpec) (_ finding.Verification, err error) {
+	t, _, err := s.timeline(ctx, spec.TimelineKey)
+	if err != nil {
+		return finding.Verification{}, err
+	}
+	loc, err := s.backups(ctx, spec.TimelineKey)
+	if err != nil {
+		return finding.Verification{}, err
+	}
+	wal, err := t.Source(ctx, spec.TLI)
+	if err != nil {
+		return finding.Verification{}, err
+	}
+	base, err := openSide(ctx, below(loc, spec.Base))
+	if err != nil {
+		return finding.Verification{}, err
+	}
+	defer func() { err = errors.Join(err, base.Close()) }()
+	official, err := openSide(ctx, below(loc, spec.Official))
+	if err != nil {
+		return finding.Verification{}, err
+	}
+	defer func() { err = errors.Join(err, official.Close()) }()
+	engine, err := s.engine(spec.Job)
+	if err != nil {
+		return finding.Verification{}, err
+	}
+	v, err := verify.Run(ctx, verify.Options{
+		Base: base, Official: official, WAL: wal, Timeline: spec.Tenant + "/" + spec.Timeline,
+		Sample: s.cfg.Jobs[spec.Job].Sample, Seed: spec.Seed, Native: engine,
+	})
+	if v == nil {
+		v = &finding.Verification{}
+	}
+	return *v, err
+}
+
+// engine shares memory and cores among the spans that a job replays at once.
+func (s *site) engine(job string) (native.Config, error) {
+	dir := s.cfg.ScratchDir()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return native.Config{}, fmt.Errorf("make scratch directory: %w", err)
+	}
+	spans := max(1, s.cfg.Jobs[job].ParallelSpans)
+	return native.Config{
+		Workers: s.cfg.Workers, Memory: int64(s.cfg.Memory) / int64(spans),
+		Scratch: dir, ScratchMinFree: int64(s.cfg.Scratch.MinFree),
+	}, nil
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"redoubt/internal/api"
+	"redoubt/internal/finding"
+	"redoubt/internal/ledger"
+	"redoubt/internal/metrics"
+	"redoubt/internal/pg"
+)
+
+// state is what the ledger knows, as the metrics want it.
+func (s *service) state(ctx context.Context) (metrics.State, error) {
+	var out metrics.State
+	var err error
+	if out.Runs, err = s.ledger.RunTotals(ctx); err != nil {
+		return out, err
+	}
+	if out.Jobs, err = s.jobStates(ctx); err != nil {
+		return out, err
+	}
+	open, err := s.ledger.OpenCounts(ctx)
+	if err != nil {
+		return out, err
+	}
+	for _, o := range open {
+		out.Open = append(out.Open, metrics.Open(o))
+	}
+	timelines, err := s.ledger.Timelines(ctx, "")
+	if err != nil {
+		return out, err
+	}
+	for _, t := range timelines {
+		m := metrics.Timeline{Tenant: t.Tenant, Timeline: t.Timeline.Timeline, MismatchedBlocks: t.OpenDiscrepancies, LastVerified: t.LastVerifiedAt}
+		if t.Scan != nil {
+			m.MissingSegments, m.DamagedSegments = t.Scan.MissingSegments(), int64(len(t.Scan.Damaged))
+		}
+		out.Timelines = append(out.Timelines, m)
+	}
+	return out, nil
+}
+
+// jobStates are the configured jobs, those that never ran included.
+func (s *service) jobStates(ctx context.Context) ([]metrics.Job, error) {
+	known, err := s.ledger.Jobs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []metrics.Job
+	seen := make(map[string]bool)
+	for _, j := range known {
+		m := metrics.Job{Name: j.Job, MissedRuns: j.MissedRuns}
+		if j.LastRun != nil && j.LastRun.FinishedAt != nil {
+			m.LastRun, m.Verdict = *j.LastRun.FinishedAt, j.LastRun.Verdict
+		}
+		out = append(out, m)
+		seen[j.Job] = true
+	}
+	for name := range s.cfg.Jobs {
+		if !seen[name] {
+			out = append(out, metrics.Job{Name: name})
+		}
+	}
+	return out, nil
+}
+
+// apiLedger is the ledger as the HTTP server wants it.
+type apiLedger struct{ *ledger.Ledger }
+
+var _ api.Ledger = apiLedger{}
+
+func (l apiLedger) Runs(ctx context.Context, job string, limit, offset int) ([]finding.RunSummary, error) {
+	runs, err := l.Summaries(ctx, ledger.RunFilter{Job: job, Limit: limit + offset})
+	return runs[min(offset, len(runs)):], err
+}
+
+func (l apiLedger) Run(ctx context.Context, id string) (finding.Run, error) {
+	r, err := l.Ledger.Run(ctx, id)
+	if errors.Is(err, ledger.ErrNotFound) {
+		err = api.ErrNotFound
+	}
+	return r, err
+}
+
+func (l apiLedger) Discrepancies(ctx context.Context, f api.DiscrepancyFilter) ([]api.Discrepancy, error) {
+	q := ledger.DiscrepancyFilter{
+		Tenant: f.Tenant, Timeline: f.Timeline, Kind: f.Kind, Severity: f.Severity, Limit: f.Limit, Offset: f.Offset,
+	}
+	if f.Open != nil {
+		q.State = ledger.StateGone
+		if *f.Open {
+			q.State = ledger.StateOpen
+		}
+	}
+	found, err := l.Ledger.Discrepancies(ctx, q)
+	out := make([]api.Discrepancy, 0, len(found))
+	for _, d := range found {
+		out = append(out, api.Discrepancy{
+			Discrepancy: d.Discrepancy, Tenant: d.Tenant, Timeline: d.Timeline, State: string(d.State),
+			FirstSeen: d.FirstSeen, FirstRunID: d.FirstRunID, LastSeen: d.LastSeen, LastRunID: d.LastRunID, GoneAt: d.GoneAt,
+		})
+	}
+	return out, err
+}
+
+func (l apiLedger) Timelines(ctx context.Context) ([]api.Timeline, error) {
+	found, err := l.Ledger.Timelines(ctx, "")
+	out := make([]api.Timeline, 0, len(found))
+	for _, t := range found {
+		a := api.Timeline{
+			TenantID: t.Tenant, TimelineID: t.Timeline.Timeline, Source: t.Source, Shadow: t.Shadow, FirstSeen: t.FirstSeen, LastSeen: t.LastSeen,
+			LastPickedAt: given(t.LastPickedAt), LastVerifiedAt: given(t.LastVerifiedAt), OpenDiscrepancies: t.OpenDiscrepancies,
+			Scan: t.Scan, ScannedAt: given(t.ScannedAt),
+		}
+		if t.LastVerifiedLSN != pg.InvalidLSN {
+			a.LastVerifiedLSN = &t.LastVerifiedLSN
+		}
+		out = append(out, a)
+	}
+	return out, err
+}
+
+// given is nil for the zero time.
+func given(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"redoubt/internal/config"
+	"redoubt/internal/finding"
+	"redoubt/internal/pg"
+	"redoubt/internal/storage"
+	"redoubt/replay/native"
+	"redoubt/reports"
+	"redoubt/verify"
+)
+
+// verifyFlags are the flags of `redoubt verify`.
+type verifyFlags struct {
+	output
+	base, wal, official string
+	layout, cluster     string
+	from, to, rel       string
+	engine, pgBin       string
+	sample              float64
+	seed                int64
+	workers             int
+	memory, scratch     string
+	all                 bool
+	html, progress      string
+}
+
+func verifyCommand() *cobra.Command {
+	f := &verifyFlags{}
+	cmd := &cobra.Command{
+		Use:   "verify --base LOC --wal LOC --official LOC",
+		Short: "Replay WAL over one base and compare the result with the official pages",
+		Long: `Replay the WAL between two base backups (or data directories) over the first
+and compare every page with the second.
+
+A location is a path or a URL (s3://bucket/prefix?…, gs://…, azblob://…,
+file:///dir). Base and official are a data directory that was stopped cleanly,
+or a base backup: a directory, .tar, .tar.gz, .tar.zst, .tar.lz4, or what
+pg_basebackup wrote. Both are only read.`,
+		Example: `  # last night's backup against the one before
+  redoubt verify --base /backups/mon --official /backups/tue --wal /archive
+
+  # everything in a bucket, the result as JSON, a page for people
+  redoubt verify --base s3://b/pg/mon/base.tar.zst --official s3://b/pg/tue/base.tar.zst \
+      --wal s3://b/pg/wal --format json --html report.html
+
+  # a tenth of the blocks of one table
+  redoubt verify --base old --official new --wal archive --rel 1663/16384/16390 --sample 0.1 --seed 7`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	fl := cmd.Flags()
+	f.output.flags(cmd)
+	fl.StringVar(&f.base, "base", "", "location of the pages the span starts from")
+	fl.StringVar(&f.wal, "wal", "", "location of the WAL")
+	fl.StringVar(&f.official, "official", "", "location of the pages the span's end is compared with")
+	fl.StringVar(&f.layout, "layout", "auto", "how the WAL lies there: auto, plain or redoubt")
+	fl.StringVar(&f.cluster, "cluster", "", "TENANT/TIMELINE, where the WAL's location holds several")
+	fl.StringVar(&f.from, "from", "", "LSN of the span's start (default: the base's redo start)")
+	fl.StringVar(&f.to, "to", "", "LSN of the span's end, exclusive (default: the official side's own)")
+	fl.StringVar(&f.engine, "engine", "native", "what replays: native")
+	fl.StringVar(&f.pgBin, "pg-bin", "", "directory of PostgreSQL's binaries, for engines that need them")
+	fl.StringVar(&f.rel, "rel", "", "only this relation: TABLESPACE/DATABASE/RELFILENODE")
+	fl.Float64Var(&f.sample, "sample", 1, "fraction of the blocks to verify, above 0 and at most 1")
+	fl.Int64Var(&f.seed, "seed", 0, "which blocks a sample takes")
+	fl.IntVar(&f.workers, "workers", 0, "threads that replay (default: one per core)")
+	fl.StringVar(&f.memory, "memory", "1GiB", "memory for pages; the rest goes to --scratch")
+	fl.StringVar(&f.scratch, "scratch", "", "directory for pages beyond --memory (default: the system's)")
+	fl.BoolVar(&f.all, "all", false, "list every discrepancy, benign ones too (default: the first 1,000)")
+	fl.StringVar(&f.html, "html", "", "also write a report page to this file")
+	fl.StringVar(&f.progress, "progress", "auto", "progress on stderr: auto or never")
+	return cmd
+}
+
+func (f *verifyFlags) run(cmd *cobra.Command) (err error) {
+	opt, err := f.options()
+	if err != nil {
+		return err
+	}
+	ctx := cmd.Context()
+	base, err := openSide(ctx, f.base)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, base.Close()) }()
+	official, err := openSide(ctx, f.official)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, official.Close()) }()
+	t, store, err := openTimeline(ctx, f.wal, f.layout, f.cluster)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	source, err := t.Source(ctx, 0)
+	if err != nil {
+		return err
+	}
+	prog, err := newProgress(cmd.ErrOrStderr(), f.progress)
+	if err != nil {
+		return err
+	}
+	opt.Base, opt.Official, opt.WAL, opt.Progress = base, official, source, prog.update
+	v, err := verify.Run(ctx, opt)
+	prog.end()
+	return f.conclude(cmd, v, err)
+}
+
+// options reads the flags.
+func (f *verifyFlags) options() (o verify.Options, err error) {
+	if err := f.output.check(); err != nil {
+		return o, err
+	}
+	for _, flag := range [][2]string{{"--base", f.base}, {"--wal", f.wal}, {"--official", f.official}} {
+		if flag[1] == "" {
+			return o, fmt.Errorf("%s is missing: see redoubt verify --help", flag[0])
+		}
+	}
+	if f.engine != "native" {
+		return o, fmt.Errorf("--engine %s: this version replays with the native engine only", f.engine)
+	}
+	if f.pgBin != "" {
+		return o, errors.New("--pg-bin: the native engine needs no binaries of PostgreSQL; leave it out")
+	}
+	if f.workers < 0 {
+		return o, fmt.Errorf("--workers %d: want 0, for one per core, or more", f.workers)
+	}
+	if st, err := os.Stat(f.scratch); f.scratch != "" && (err != nil || !st.IsDir()) {
+		return o, fmt.Errorf("--scratch %s is no directory: name one that can be written to", f.scratch)
+	}
+	if !(f.sample > 0 && f.sample <= 1) { // NaN is neither
+		return o, fmt.Errorf("--sample %g: want a fraction above 0 and at most 1", f.sample)
+	}
+	if o.From, err = parseLSNFlag("--from", f.from); err != nil {
+		return o, err
+	}
+	if o.To, err = parseLSNFlag("--to", f.to); err != nil {
+		return o, err
+	}
+	if f.rel != "" {
+		rel, err := pg.ParseRelFileLocator(f.rel)
+		if err != nil {
+			return o, fmt.Errorf("--rel: %w", err)
+		}
+		o.Rel = &rel
+	}
+	var memory config.Size
+	if err := memory.UnmarshalText([]byte(f.memory)); err != nil {
+		return o, fmt.Errorf("--memory: %w", err)
+	}
+	o.Sample, o.Seed, o.All = f.sample, f.seed, f.all
+	o.Native = native.Config{Workers: f.workers, Memory: int64(memory), Scratch: f.scratch}
+	return o, nil
+}
+
+func parseLSNFlag(name, value string) (pg.LSN, error) {
+	if value == "" {
+		return 0, nil
+	}
+	l, err := pg.ParseLSN(value)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", name, err)
+	}
+	return l, nil
+}
+
+// conclude prints the result and turns it into an exit code.
+func (f *verifyFlags) conclude(cmd *cobra.Command, v *finding.Verification, err error) error {
+	var input *verify.InputError
+	if errors.As(err, &input) {
+		return err
+	}
+	if cmd.Context().Err() != nil {
+		return cmd.Context().Err()
+	}
+	out := cmd.OutOrStdout()
+	problems := f.print(out,
+		func(w io.Writer) error { return reports.JSON(w, *v) },
+		func(w io.Writer) error {
+			return reports.VerificationText(w, *v, reports.TextOptions{Color: isTerminal(out), All: f.all})
+		})
+	if f.html != "" {
+		rep := reports.OfVerification(*v, time.Now())
+		rep.Version, rep.Command = versionString(), typed(os.Args)
+		err := reports.WriteFile(f.html, func(w io.Writer) error { return reports.HTML(w, rep) })
+		problems = errors.Join(problems, err)
+	}
+	return exitFor(v.Verdict, problems)
+}
+
+// exitFor is the exit of a verdict that may not have been delivered whole:
+// what was found stays found, and clean is only what the reader was told.
+func exitFor(v finding.Verdict, undelivered error) error {
+	exit := verdictExit(v)
+	if undelivered == nil {
+		return exit
+	}
+	var found *exitError
+	if errors.As(exit, &found) {
+		return exitWith(found.code, undelivered)
+	}
+	return exitWith(exitInconclusive, undelivered)
+}
+
+// verdictExit is the exit code of a verdict.
+func verdictExit(v finding.Verdict) error {
+	switch v {
+	case finding.Clean:
+		return nil
+	case finding.Discrepancies, finding.Findings:
+		return &exitError{code: exitFindings}
+	}
+	return &exitError{code: exitInconclusive}
+}
+
+// typed is a command line without the secrets that its locations may hold.
+func typed(args []string) string {
+	shown := make([]string, len(args))
+	for i, a := range args {
+		flag, value, ok := strings.Cut(a, "=")
+		if ok && strings.HasPrefix(flag, "-") {
+			shown[i] = flag + "=" + storage.Redacted(value)
+		} else {
+			shown[i] = storage.Redacted(a)
+		}
+	}
+	return reports.CommandLine(shown...)
+}
