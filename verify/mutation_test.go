@@ -46,8 +46,6 @@ func (m *mutated) items() []int {
 	return out
 }
 
-func (m *mutated) flip(at int) { m.page[at] ^= 1 << m.rng.IntN(8) }
-
 // inItem changes a byte of some item at or behind an offset within it.
 func (m *mutated) inItem(from int) bool {
 	items := m.items()

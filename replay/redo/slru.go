@@ -167,7 +167,7 @@ func appendMember(dst []SLRUOp, off uint32, m wal.MultiXactMember) []SLRUOp {
 	xid := make([]byte, 4)
 	binary.LittleEndian.PutUint32(xid, uint32(m.XID))
 	return append(dst,
-		SLRUOp{Page: page, Offset: uint16(group + i), Mask: 0xff, Value: byte(m.Status)},
+		SLRUOp{Page: page, Offset: uint16(group + i), Mask: 0xff, Value: m.Status},
 		SLRUOp{Page: page, Offset: uint16(group + 4 + i*4), Data: xid})
 }
 
