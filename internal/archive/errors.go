@@ -7,11 +7,11 @@ import (
 	"redoubt/internal/storage"
 )
 
-// What the archive and its users call by the same names; see walfile.
-type (
-	DamagedError = walfile.DamagedError
-	Identity     = walfile.Identity
-)
+// DamagedError is walfile's.
+type DamagedError = walfile.DamagedError
+
+// Identity is walfile's.
+type Identity = walfile.Identity
 
 // ErrNoWAL says that a timeline has no WAL segment at all.
 var ErrNoWAL = walfile.ErrNoWAL

@@ -57,11 +57,9 @@ func (s *stream) start(at pg.LSN) {
 				return ctx.Err()
 			}
 		})
-		if err != nil {
-			select {
-			case chunks <- chunk{err: err}:
-			case <-ctx.Done():
-			}
+		select {
+		case chunks <- chunk{err: err}: // read ends with an error only
+		case <-ctx.Done():
 		}
 	}()
 }

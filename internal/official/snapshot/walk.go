@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
@@ -33,7 +34,7 @@ func (s *Snapshot) Walk(ctx context.Context, v datadir.Visitor) error {
 		return s.walkFail(ctx, w, err)
 	}
 	s.info = info
-	s.problems = append(s.broken[:len(s.broken):len(s.broken)], w.sums.finish(&info)...)
+	s.problems = slices.Concat(s.broken, w.sums.finish(&info))
 	return nil
 }
 

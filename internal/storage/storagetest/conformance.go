@@ -178,7 +178,10 @@ func listing(t *testing.T, s *storage.Store) {
 			t.Errorf("List(%q, %+v) = %q, want %q", c.prefix, c.opt, got, c.want)
 		}
 	}
-	for range s.List(context.Background(), "", flat) {
+	for _, err := range s.List(context.Background(), "", flat) {
+		if err != nil {
+			t.Errorf("List: %v", err)
+		}
 		break // leaving early must be harmless
 	}
 }
