@@ -37,7 +37,7 @@ func Cut(t ledger.TimelineKey, snapshots []Snapshot) (spans []ledger.Span, reaso
 			continue
 		}
 		spans = append(spans, ledger.Span{
-			TimelineKey: t, TLI: base.TLI, Base: base.Name, Official: official.Name,
+			TimelineKey: t, TLI: official.TLI, Base: base.Name, Official: official.Name,
 			Range: pg.Range{From: base.Redo, To: official.position()},
 		})
 	}

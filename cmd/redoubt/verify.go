@@ -102,7 +102,12 @@ func (f *verifyFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	source, err := t.Source(ctx, 0)
+	// The WAL is that of the history that leads to the official side.
+	meta, err := official.Meta(ctx)
+	if err != nil {
+		return err
+	}
+	source, err := t.Source(ctx, meta.TLI)
 	if err != nil {
 		return err
 	}
