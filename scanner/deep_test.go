@@ -125,7 +125,7 @@ func TestDeepNoticesEveryFlip(t *testing.T) {
 		marks := covered(t, f)
 		rnd := rand.New(rand.NewPCG(4, 2))
 		unprotected := 0
-		for try := range 70 {
+		for try := range 24 {
 			i := rnd.IntN(len(f.one))
 			name := f.one[i]
 			at := rnd.IntN(mib)
@@ -152,8 +152,8 @@ func TestDeepNoticesEveryFlip(t *testing.T) {
 				t.Errorf("bit flipped at %d of %s: %s", at, name, summary(&r))
 			}
 		}
-		if unprotected > 35 {
-			t.Errorf("%d of 70 flips fell on unprotected bytes", unprotected)
+		if unprotected > 14 {
+			t.Errorf("%d of 24 flips fell on unprotected bytes", unprotected)
 		}
 	})
 }
@@ -181,7 +181,7 @@ func TestDeepDamage(t *testing.T) {
 			}, []string{"damaged " + name + ": it holds 524288 of 1048576 bytes"}},
 			"a bomb": {func(m map[string][]byte) {
 				delete(m, name)
-				m[name+".zst"] = packed(t, append(bytes.Clone(data), make([]byte, 100*mib)...))
+				m[name+".zst"] = packed(t, append(bytes.Clone(data), make([]byte, 2*mib)...))
 			}, []string{"damaged " + name + ": it holds more than 1048576 bytes"}},
 			"the wrong suffix": {func(m map[string][]byte) {
 				delete(m, name)
@@ -225,8 +225,10 @@ func TestDeepWrongTLI(t *testing.T) {
 	forMajors(t, func(t *testing.T, f *fixture) {
 		files := f.all()
 		second := f.two[1]
-		_, n, _ := pg.ParseSegmentName(second, mib)
-		files[second] = f.files[pg.SegmentName(1, n, mib)]
+		files[second] = bytes.Clone(f.files[second])
+		for page := 0; page < mib; page += wal.PageSize {
+			files[second][page+4] = 1
+		}
 		r := scanFiles(t, files, Options{Deep: true})
 		wantParts(t, r, "findings", "damaged "+second+": the page at", "is of TLI 1, want 2")
 	})
@@ -241,7 +243,7 @@ func TestDeepFaults(t *testing.T) {
 	counted, calls := storagetest.Inject(s, nil)
 	scanStore(t, counted, Options{Deep: true, Workers: 1})
 	total := calls.Calls()
-	for i := int64(0); i < total; i += 1 + total/40 {
+	for i := int64(0); i < total; i += 1 + total/16 {
 		faulty, _ := storagetest.Inject(s, storagetest.From(i, true))
 		if r := scanStore(t, faulty, Options{Deep: true, Workers: 1}); summary(&r) != summary(&clean) {
 			t.Errorf("operation %d of %d fails once: %s", i, total, summary(&r))
@@ -309,5 +311,24 @@ func TestDeepOnS3(t *testing.T) {
 	wantParts(t, scanStore(t, s, Options{Deep: true, Memory: m}), "findings", "damaged "+f.one[1])
 	if !strings.Contains(s.Location(), "127.0.0.1") {
 		t.Error("that was not the local server")
+	}
+}
+
+func BenchmarkDeep(b *testing.B) {
+	f := makeFixture(b, 17)
+	plain, zst := f.of(f.one...), map[string][]byte{}
+	for name, data := range plain {
+		zst[name+".zst"] = packed(b, data)
+	}
+	for what, files := range map[string]map[string][]byte{"plain": plain, "zst": zst} {
+		b.Run(what, func(b *testing.B) {
+			s := memory(b, files)
+			b.SetBytes(int64(len(f.one)) * mib)
+			for b.Loop() {
+				if r := scanStore(b, s, Options{Deep: true}); Verdict(&r.ScanTimeline) != "clean" {
+					b.Fatal(summary(&r))
+				}
+			}
+		})
 	}
 }

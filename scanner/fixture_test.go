@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -63,7 +62,7 @@ func forMajors(t *testing.T, f func(t *testing.T, f *fixture)) {
 	}
 }
 
-func makeFixture(t *testing.T, major int) *fixture {
+func makeFixture(t testing.TB, major int) *fixture {
 	c := pgtest.Server(t, major, pgtest.WALSegmentMiB(1), pgtest.NoArchive(), pgtest.Conf("wal_keep_size", "1GB"))
 	b := c.BaseBackup(filepath.Join(t.TempDir(), "base"))
 	c.Exec("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t SELECT i, repeat('x', i % 300) FROM generate_series(1, 4000) i")
@@ -100,7 +99,7 @@ func makeFixture(t *testing.T, major int) *fixture {
 	return f
 }
 
-func (f *fixture) load(t *testing.T, dir string, names []string) {
+func (f *fixture) load(t testing.TB, dir string, names []string) {
 	for _, name := range names {
 		data, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
@@ -217,5 +216,3 @@ func flip(data []byte, at int) []byte {
 	out[at] ^= 0x10
 	return out
 }
-
-func sorted(files map[string][]byte) []string { return slices.Sorted(maps.Keys(files)) }

@@ -223,7 +223,11 @@ func (g *reading) failed(ctx context.Context, err error) pg.SegmentNo {
 		return file.n + 1
 	case errors.As(err, &end):
 		n := pg.SegmentOf(end.LSN, g.s.size)
-		if g.endsHere(ctx, n, end) {
+		here, err := g.endsHere(ctx, n, end)
+		if err != nil {
+			return g.failed(ctx, &fileError{n, err})
+		}
+		if here {
 			return n + 1
 		}
 		reason := end.Error()
@@ -254,47 +258,56 @@ func (g *reading) remark(n pg.SegmentNo, damage, doubt string) {
 // endsHere decides whether the newest segment of a TLI ends where PostgreSQL
 // stopped to write, as that of a server that was stopped does: no page behind
 // that place may be one of this segment, and what is left of the page is zero,
-// unless a record was begun there that goes on behind it.
-func (g *reading) endsHere(ctx context.Context, n pg.SegmentNo, end *wal.EndError) bool {
+// unless a record was begun there that goes on behind it. The error is that of
+// reading the segment once more.
+func (g *reading) endsHere(ctx context.Context, n pg.SegmentNo, end *wal.EndError) (bool, error) {
 	s := g.of(n)
 	if _, more := g.s.after(g.tli, n); s == nil || more || n+1 < g.s.of(g.tli).end() {
-		return false
+		return false, nil
 	}
 	stop := g.end
 	if !g.any {
 		stop = end.LSN
 	}
 	if stop == n.Start(g.s.size) {
-		return false // not even its first page is there
+		return false, nil // not even its first page is there
 	}
-	page := stop &^ (wal.PageSize - 1)
-	torn := end.Reason == wal.EndTorn || end.Reason == wal.EndBadPage && end.LSN > page
-	rc, err := g.w.OpenEntry(ctx, s.entry)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = rc.Close() }() // it was only read
-	buf := make([]byte, wal.PageSize)
-	for at := n.Start(g.s.size); at < (n + 1).Start(g.s.size); at += wal.PageSize {
-		if _, err := io.ReadFull(rc, buf); err != nil {
-			return false
-		}
-		if at == page && stop > page {
-			if !torn && !isZero(buf[stop-page:]) {
-				return false
-			}
-			continue
-		}
-		if h, err := wal.ParsePageHeader(buf); at >= page && (err != nil || h.Major() != 0 && h.Addr == at) {
-			return false
-		}
-	}
-	if n, err := io.Copy(io.Discard, rc); err != nil || n > 0 {
-		return false
+	torn := end.Reason == wal.EndTorn || end.Reason == wal.EndBadPage && end.LSN > stop&^(wal.PageSize-1)
+	if here, err := g.unwritten(ctx, &s.entry, stop, torn); !here || err != nil {
+		return false, err
 	}
 	s.read, s.own = true, true
 	s.st.Version, s.st.SystemID, s.st.Last, s.st.Ended = stateVersion, g.s.identity.SystemID, g.last, stop
-	return true
+	return true, nil
+}
+
+// unwritten reads a segment and reports whether nothing was written to it from
+// stop on; where a record is torn there, to the pages behind that of stop.
+func (g *reading) unwritten(ctx context.Context, e *walfile.Entry, stop pg.LSN, torn bool) (bool, error) {
+	rc, err := g.w.OpenEntry(ctx, *e)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = rc.Close() }() // it was only read
+	start, page := e.Segment.Start(g.s.size), stop&^(wal.PageSize-1)
+	if _, err := io.CopyN(io.Discard, rc, int64(page-start)); err != nil {
+		return false, err
+	}
+	buf := make([]byte, wal.PageSize)
+	for at := page; at < start+pg.LSN(g.s.size); at += wal.PageSize {
+		if _, err := io.ReadFull(rc, buf); err != nil {
+			return false, err
+		}
+		if at == page && stop > page {
+			if !torn && !isZero(buf[stop-page:]) {
+				return false, nil
+			}
+		} else if h, err := wal.ParsePageHeader(buf); err != nil || h.Major() != 0 && h.Addr == at {
+			return false, nil
+		}
+	}
+	_, err = io.Copy(io.Discard, rc)
+	return err == nil, err
 }
 
 func isZero(b []byte) bool {

@@ -117,7 +117,8 @@ func (s *stream) Close() error {
 }
 
 // read hands chunks from the page at on to out, segment after segment, until
-// something fails. The error is that of the place behind the last chunk.
+// something fails, as it does at the latest where the WAL ends. The error is
+// that of the place behind the last chunk.
 func (s *Source) read(ctx context.Context, at pg.LSN, out func(chunk) error) error {
 	for {
 		n := pg.SegmentOf(at, s.t.size)
