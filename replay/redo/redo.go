@@ -111,6 +111,26 @@ func Supported(r pg.RmgrID) bool {
 	return false
 }
 
+// changesImage reports whether redo goes on to change a block whose full-page
+// image it has restored, because the image was made before a part of the
+// change: a GiST page whose split is completed, a hash bucket that is split.
+//
+// Source: access/gist/gistxlog.c, gistRedoClearFollowRight; access/hash/hash_xlog.c,
+// hash_xlog_split_allocate_page, hash_xlog_split_complete.
+func changesImage(rec *wal.Record, id uint8) bool {
+	const (
+		gistPageUpdate, gistPageSplit        = 0x00, 0x30
+		hashSplitAllocate, hashSplitComplete = 0x40, 0x60
+	)
+	switch op := rec.Op(); rec.Rmgr {
+	case pg.RmgrGist:
+		return op == gistPageUpdate && id == 1 || op == gistPageSplit && id == 0
+	case pg.RmgrHash:
+		return op == hashSplitAllocate && id == 0 || op == hashSplitComplete
+	}
+	return false
+}
+
 // Apply redoes what rec does to the block of ref, in place. p is the block's
 // page as left by all earlier records; its content may be anything. After an
 // error p is undefined. Errors are ErrUnsupported and *Error.
@@ -124,6 +144,9 @@ func Apply(env *Env, rec *wal.Record, ref *wal.BlockRef, p page.Page) (Outcome, 
 		}
 		if !p.IsNew() {
 			p.SetLSN(rec.End)
+		}
+		if changesImage(rec, ref.ID) {
+			return Restored, ErrUnsupported
 		}
 		return Restored, nil
 	}
