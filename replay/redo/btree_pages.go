@@ -86,8 +86,8 @@ func (c *call) btSplitLeft(s *wal.BtreeSplit, newOnLeft bool, leaf uint16) error
 	if err != nil {
 		return err
 	}
-	if s.FirstRight > c.page.NumItems()+1 {
-		return c.errorf("first right item %d of %d items", s.FirstRight, c.page.NumItems())
+	if err := c.btCheckSplit(s, newOnLeft, o.firstData(), parts.list != nil); err != nil {
+		return err
 	}
 	left := c.emptyCopy()
 	next := 1
@@ -122,6 +122,20 @@ func (c *call) btSplitLeft(s *wal.BtreeSplit, newOnLeft bool, leaf uint16) error
 	o.setFlags(btIncompleteSplit | leaf)
 	o.setU32(btNext, uint32(c.blockOf(1)))
 	o.clearCycleID()
+	return nil
+}
+
+// btCheckSplit says whether all of a split's items have their place on the
+// left page, so that none gets lost.
+func (c *call) btCheckSplit(s *wal.BtreeSplit, newOnLeft bool, first int, list bool) error {
+	switch items := c.page.NumItems(); {
+	case s.FirstRight < first || s.FirstRight > items+1:
+		return c.errorf("first right item %d of items %d to %d", s.FirstRight, first, items)
+	case newOnLeft && (s.NewItem < first || s.NewItem > s.FirstRight):
+		return c.errorf("new left item %d of items %d to %d", s.NewItem, first, s.FirstRight)
+	case list && (s.NewItem-1 < first || s.NewItem > s.FirstRight):
+		return c.errorf("posting list %d of left items %d to %d", s.NewItem-1, first, s.FirstRight-1)
+	}
 	return nil
 }
 
@@ -193,10 +207,9 @@ func (c *call) mergeItems(off, group int) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		tids = append(tids, t.tids...)
-	}
-	if len(base.key)+len(tids) > maxTupleOnPage {
-		return nil, c.errorf("posting list of %d bytes", len(tids))
+		if tids = append(tids, t.tids...); len(base.key)+len(tids) > maxTupleOnPage {
+			return nil, c.errorf("posting list of more than %d bytes", maxTupleOnPage-len(base.key))
+		}
 	}
 	return formTuple(base.key, tids), nil
 }
@@ -219,6 +232,9 @@ func (c *call) btDelete() error {
 		if err := c.shrinkPosting(int(d.Updated.At(i)), positions); err != nil {
 			return err
 		}
+	}
+	if n := d.Unread(); n != 0 {
+		return c.errorf("%d bytes of block data behind %d updates", n, d.Updated.Len())
 	}
 	if d.Deleted.Len() > 0 {
 		if err := pageIndexMultiDelete(c.page, d.Deleted); err != nil {

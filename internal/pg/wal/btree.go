@@ -106,6 +106,9 @@ func (d *BtreeDeletion) NextUpdate() (positions Offsets, ok bool) {
 	return positions, d.updates.err() == nil
 }
 
+// Unread is the number of bytes behind the updates that NextUpdate returned.
+func (d *BtreeDeletion) Unread() int { return d.updates.remaining() }
+
 // DecodeBtreeDeletion decodes VACUUM and DELETE (xl_btree_vacuum,
 // xl_btree_delete; since 16 the latter says whether it is a catalog's).
 func DecodeBtreeDeletion(r *Record, b *BlockRef) (BtreeDeletion, error) {
