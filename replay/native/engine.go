@@ -3,6 +3,7 @@ package native
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 
 	"redoubt/internal/pg"
@@ -57,12 +58,12 @@ type Engine struct {
 	maps      map[dbKey][]byte // relation map files as replayed so far; {GlobalTablespaceOID, 0} is the global one
 	commitTs  bool
 	checksums bool
-	slruCut   [pg.NumSLRUs]*uint32 // pages before it were truncated
-	slruGone  [pg.NumSLRUs]bool    // the base's pages were removed
-	copied    map[dbKey]pg.LSN     // databases created by file copy, and the record
-	walLogged map[dbKey]bool       // databases created page by page
-	prepared  map[pg.XID]bool      // prepared in the span and not ended, subtransactions included
-	restart   *uint64              // next transaction id at the last restart in the span
+	slruCut   [pg.NumSLRUs]*redo.SLRUCut // what truncations removed
+	slruGone  [pg.NumSLRUs]bool          // the base's pages were removed
+	copied    map[dbKey]pg.LSN           // databases created by file copy, and the record
+	walLogged map[dbKey]bool             // databases created page by page
+	prepared  map[pg.XID]bool            // prepared in the span and not ended, subtransactions included
+	restart   *uint64                    // next transaction id at the last restart in the span
 }
 
 type dbKey struct{ spc, db pg.OID }
@@ -83,6 +84,9 @@ func New(cfg Config, src replay.WALSource, span Span) *Engine {
 	}
 	if cfg.MaxFindings <= 0 {
 		cfg.MaxFindings = 1000
+	}
+	if cfg.Scratch == "" {
+		cfg.Scratch = os.TempDir()
 	}
 	e := &Engine{
 		cfg: cfg, src: src, span: span, workers: cfg.Workers,
@@ -165,9 +169,12 @@ func (e *Engine) EndRelation(f datadir.RelFile, size int64) error {
 		return nil
 	}
 	r := e.baseRelation(f.RelFork)
+	if f.Segment > 0 && size == 0 {
+		return nil // what a truncation leaves of a long relation's later files
+	}
 	end := pg.BlockNumber(int64(f.Segment)*pg.BlocksPerFile + size/pg.BlockSize)
 	if end > r.size {
-		r.size, r.baseBlocks, r.baseSize = end, end, end
+		r.size, r.baseBlocks = end, end
 	}
 	return nil
 }

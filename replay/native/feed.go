@@ -69,7 +69,7 @@ func (s *stream) each(ctx context.Context, fn func(*batch) error) (err error) {
 		if fnErr != nil {
 			continue
 		}
-		if fnErr = fn(b); fnErr != nil {
+		if fnErr = safely(fn, b); fnErr != nil {
 			cancel()
 		} else if s.seen != nil {
 			s.seen(b.recs[len(b.recs)-1].End)
@@ -82,6 +82,17 @@ func (s *stream) each(ctx context.Context, fn func(*batch) error) (err error) {
 		return fnErr
 	}
 	return decodeErr
+}
+
+// safely makes an error of a panic in fn, so that the decoder's goroutine and
+// the workers end as after any other error.
+func safely(fn func(*batch) error, b *batch) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicError(p)
+		}
+	}()
+	return fn(b)
 }
 
 // decode sends batches until the span's end.

@@ -18,9 +18,7 @@ type relation struct {
 	// baseBlocks is how many leading blocks are still the base's where the
 	// overlay has none; blocks beyond it, below size, are zero pages.
 	baseBlocks pg.BlockNumber
-	// baseSize is the size in the base, 0 if this generation is not the base's.
-	baseSize pg.BlockNumber
-	created  bool // by the span's WAL
+	created    bool // by the span's WAL
 }
 
 func slruFork(s pg.SLRU) pg.RelFork {

@@ -1,6 +1,8 @@
 package native
 
 import (
+	"slices"
+
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
 	"redoubt/replay/redo"
@@ -246,6 +248,7 @@ func (r *router) copyRelation(from *relation, f pg.RelFork) error {
 			db := to.make(dw, n)
 			state := *b
 			state.page, state.onDisk, state.recent = nil, false, false
+			state.hints = slices.Clone(b.hints)
 			*db = state
 			db.touched = true
 			copy(buf, p)
@@ -266,8 +269,8 @@ func (r *router) truncateSLRU(rec *wal.Record) error {
 		return err
 	}
 	for _, c := range cuts {
-		page := c.Page
-		r.slruCut[c.SLRU] = &page
+		c = c.After(r.slruCut[c.SLRU])
+		r.slruCut[c.SLRU] = &c
 	}
 	return nil
 }

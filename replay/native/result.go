@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"redoubt/internal/pg"
-	"redoubt/replay/redo"
 )
 
 // Result is what a replay leaves: the overlay over the base. It lives until
@@ -165,11 +164,11 @@ func (r *Result) SLRUPages(s pg.SLRU) []uint32 {
 	return out
 }
 
-// SLRUTruncated reports whether the page's segment was removed by the SLRU's
-// last truncation, so that nothing is expected of it.
+// SLRUTruncated reports whether the page's segment was removed by a
+// truncation of the SLRU, so that nothing is expected of it.
 func (r *Result) SLRUTruncated(p pg.SLRUPage) bool {
 	cut := r.e.slruCut[p.SLRU]
-	return cut != nil && redo.SLRUBefore(p.SLRU, p.Page, *cut)
+	return cut != nil && cut.Removes(p)
 }
 
 // SLRURemoved reports whether the base's pages of the SLRU were all removed.

@@ -65,7 +65,9 @@ func (e *Engine) Scan(ctx context.Context) (*Scanned, error) {
 		}
 		return nil
 	})
-	out.Major, out.SystemID = st.reader.Major(), st.reader.SystemID()
+	if st.reader != nil { // the source was opened
+		out.Major, out.SystemID = st.reader.Major(), st.reader.SystemID()
+	}
 	seg := e.src.SegmentSize()
 	if out.End > e.span.From {
 		out.WAL.Segments = int64(pg.SegmentOf(out.End-1, seg)-pg.SegmentOf(e.span.From, seg)) + 1
@@ -107,9 +109,10 @@ func (e *Engine) touch(f pg.RelFork, b pg.BlockNumber, build bool) {
 	}
 }
 
-// wanted is the filter; SLRU pages are always wanted.
+// wanted is the filter. SLRU pages are always wanted, and so are the blocks of
+// a database that the span copies: its copy is built from all of them.
 func (e *Engine) wanted(f pg.RelFork, b pg.BlockNumber) bool {
-	return e.cfg.Filter == nil || f.Spc == 0 || e.cfg.Filter(f, b)
+	return e.cfg.Filter == nil || f.Spc == 0 || e.cfg.Filter(f, b) || e.keepDB[dbKey{f.Spc, f.DB}]
 }
 
 // touchOthers notes what records do beside their block references.

@@ -81,8 +81,8 @@ func (s *scratch) reserve() error {
 		return fmt.Errorf("scratch directory %s is full: %d bytes free, %d are to stay free; give more --memory, or another --scratch: %w",
 			s.dir, free, s.minFree, unix.ENOSPC)
 	}
-	err := unix.Fallocate(int(s.f.Fd()), 0, s.size, scratchExtent)
-	if errors.Is(err, unix.EOPNOTSUPP) {
+	err := allocate(s.f, s.size, scratchExtent)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
 		err = s.f.Truncate(s.size + scratchExtent)
 	}
 	if err != nil {
@@ -90,6 +90,16 @@ func (s *scratch) reserve() error {
 	}
 	s.size += scratchExtent
 	return nil
+}
+
+// allocate is fallocate(2), again while signals interrupt it: on tmpfs the
+// runtime's own signals do.
+func allocate(f *os.File, from, size int64) error {
+	for {
+		if err := unix.Fallocate(int(f.Fd()), 0, from, size); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }
 
 func (s *scratch) close() error {

@@ -8,9 +8,11 @@ type block struct {
 	slot    int64  // in the scratch file, with onDisk
 	last    RecordRef
 	taint   pg.RmgrID // with tainted: the resource manager whose redo is not known
+	at      int       // in its store's resident, with page
 	onDisk  bool
 	recent  bool // CLOCK's reference bit
 	tainted bool
+	broken  bool   // redo failed and no image has made the page whole since
 	whole   bool   // an image or WILL_INIT replaced the page in this span
 	touched bool   // a record of the span referenced it
 	inBase  bool   // the base had it
@@ -36,8 +38,8 @@ func (b *block) addHint(end pg.LSN) {
 // store is one worker's pages: at most budget of them in memory, the least
 // recently used ones in a scratch file.
 type store struct {
-	budget   int // pages in memory
-	resident []*block
+	budget   int      // pages in memory
+	resident []*block // those with a page
 	hand     int
 	held     int // pages allocated: resident or in pool
 	pool     [][]byte
@@ -57,6 +59,7 @@ func (s *store) load(b *block) ([]byte, error) {
 	}
 	if b.onDisk {
 		if err := s.scratch.get(b.slot, p); err != nil {
+			s.pool = append(s.pool, p)
 			return nil, err
 		}
 		s.scratch.release(b.slot)
@@ -64,14 +67,12 @@ func (s *store) load(b *block) ([]byte, error) {
 	} else {
 		clear(p)
 	}
-	b.page = p
+	b.page, b.at = p, len(s.resident)
 	s.resident = append(s.resident, b)
 	return p, nil
 }
 
-// room finds memory for one page, evicting another if it must (CLOCK). A
-// dropped block may stand in resident without a page, or twice; either is
-// forgotten when the hand comes by.
+// room finds memory for one page, evicting another if it must (CLOCK).
 func (s *store) room() ([]byte, error) {
 	if n := len(s.pool); n > 0 {
 		p := s.pool[n-1]
@@ -83,17 +84,11 @@ func (s *store) room() ([]byte, error) {
 			s.hand = 0
 		}
 		b := s.resident[s.hand]
-		if b.page != nil && b.recent {
-			b.recent = false
-			s.hand++
-			continue
-		}
-		last := len(s.resident) - 1
-		s.resident[s.hand], s.resident[last] = s.resident[last], nil
-		s.resident = s.resident[:last]
-		if b.page != nil {
+		if !b.recent {
 			return s.evict(b)
 		}
+		b.recent = false
+		s.hand++
 	}
 	s.held++
 	return make([]byte, pg.BlockSize), nil
@@ -103,13 +98,24 @@ func (s *store) room() ([]byte, error) {
 func (s *store) evict(b *block) ([]byte, error) {
 	slot, err := s.scratch.put(b.page)
 	if err != nil {
-		s.resident = append(s.resident, b)
 		return nil, err
 	}
-	p := b.page
-	b.page, b.slot, b.onDisk = nil, slot, true
+	b.slot, b.onDisk = slot, true
 	s.evicted++
-	return p, nil
+	return s.take(b), nil
+}
+
+// take takes b's memory from it. The last resident block moves to b's place,
+// so that dropped blocks leave nothing behind.
+func (s *store) take(b *block) []byte {
+	last := len(s.resident) - 1
+	moved := s.resident[last]
+	s.resident[b.at], moved.at = moved, b.at
+	s.resident[last] = nil
+	s.resident = s.resident[:last]
+	p := b.page
+	b.page = nil
+	return p
 }
 
 // drop forgets b's page.
@@ -119,8 +125,7 @@ func (s *store) drop(b *block) {
 		b.onDisk = false
 	}
 	if b.page != nil {
-		s.pool = append(s.pool, b.page)
-		b.page = nil
+		s.pool = append(s.pool, s.take(b))
 	}
 }
 

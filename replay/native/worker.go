@@ -120,23 +120,28 @@ func (w *worker) redo(it *item) error {
 		return err
 	}
 	builds := !ref.WillInit && (!ref.HasImage || !ref.Image.Apply)
-	if builds && (it.missing || page.Page(p).IsNew()) && !redo.ZeroOnMissing(it.rec, ref) {
-		if b.invalid == 0 && needsPage(it.rec) {
-			b.invalid = it.rec.LSN
-		}
-		return nil
-	}
-	if builds && (b.tainted || b.failed != nil) {
+	switch {
+	case builds && (b.tainted || b.broken):
 		b.last = refOf(it.rec)
-		return nil
+	case builds && (it.missing || page.Page(p).IsNew()) && !redo.ZeroOnMissing(it.rec, ref):
+		w.noPage(b, it.rec)
+	default:
+		w.apply(it, b, ref, p)
 	}
-	w.apply(it, b, ref, p)
 	return nil
 }
 
-// needsPage is false for the one record that may reference a block that is
-// not there and mean nothing by it: FPI_FOR_HINT without its image.
-func needsPage(r *wal.Record) bool { return r.Rmgr != pg.RmgrXLOG }
+// noPage notes that a record builds on a page that is not there. FPI_FOR_HINT
+// without its image may do so and mean nothing by it; of a record whose redo
+// is not known nobody knows what it means.
+func (w *worker) noPage(b *block, r *wal.Record) {
+	switch {
+	case !redo.Supported(r.Rmgr):
+		b.tainted, b.taint, b.last = true, r.Rmgr, refOf(r)
+	case b.invalid == 0 && !redo.MaySetLSN(r):
+		b.invalid = r.LSN
+	}
+}
 
 func (w *worker) apply(it *item, b *block, ref *wal.BlockRef, p page.Page) {
 	outcome, err := redo.Apply(w.env, it.rec, ref, p)
@@ -144,11 +149,11 @@ func (w *worker) apply(it *item, b *block, ref *wal.BlockRef, p page.Page) {
 	case errors.Is(err, redo.ErrUnsupported):
 		b.tainted, b.taint = true, it.rec.Rmgr
 	case err != nil:
-		if b.failed == nil {
+		if b.broken = true; b.failed == nil {
 			b.failed = err
 		}
 	case outcome == redo.Restored, outcome == redo.Initialised:
-		b.whole, b.tainted, b.hints = true, false, nil
+		b.whole, b.tainted, b.broken, b.hints = true, false, false, nil
 	case outcome == redo.Changed:
 		b.hints = nil
 	case outcome == redo.NoChange && it.rec.Rmgr == pg.RmgrXLOG:

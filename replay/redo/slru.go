@@ -171,10 +171,40 @@ func appendMember(dst []SLRUOp, off uint32, m wal.MultiXactMember) []SLRUOp {
 		SLRUOp{Page: page, Offset: uint16(group + 4 + i*4), Data: xid})
 }
 
-// SLRUCut says that the segments of an SLRU that lie wholly before Page are removed.
+// SLRUCut says which segments of an SLRU a truncation removes: those that lie
+// wholly before Page, in the circular order of the SLRU's entries. Members of
+// multixacts may fill more than half of that circle, so that for them only the
+// segments from that of From on go.
 type SLRUCut struct {
 	SLRU pg.SLRU
+	From uint32 // of pg_multixact/members
 	Page uint32
+}
+
+// Removes reports whether the page goes.
+//
+// Source: SimpleLruTruncate (access/transam/slru.c), PerformMembersTruncation
+// (access/transam/multixact.c).
+func (c SLRUCut) Removes(p pg.SLRUPage) bool {
+	if p.SLRU != c.SLRU {
+		return false
+	}
+	if c.SLRU != pg.MultiXactMemberSLRU {
+		return slruBefore(c.SLRU, p.Page, c.Page)
+	}
+	n, from, end := p.Page/pg.SLRUPagesPerSegment, c.From/pg.SLRUPagesPerSegment, c.Page/pg.SLRUPagesPerSegment
+	if from <= end {
+		return from <= n && n < end
+	}
+	return from <= n || n < end
+}
+
+// After is the cut that has the effect of both, c being the later one.
+func (c SLRUCut) After(before *SLRUCut) SLRUCut {
+	if before != nil {
+		c.From = before.From
+	}
+	return c
 }
 
 // SLRUTruncations returns the truncations of a CLOG, CommitTs or MultiXact record.
@@ -187,13 +217,13 @@ func SLRUTruncations(rec *wal.Record) ([]SLRUCut, error) {
 		if err != nil || !ok {
 			return nil, err
 		}
-		return []SLRUCut{{pg.XactSLRU, t.Page}}, nil
+		return []SLRUCut{{SLRU: pg.XactSLRU, Page: t.Page}}, nil
 	case pg.RmgrCommitTs:
 		t, ok, err := wal.DecodeCommitTsTruncate(rec)
 		if err != nil || !ok {
 			return nil, err
 		}
-		return []SLRUCut{{pg.CommitTsSLRU, t.Page}}, nil
+		return []SLRUCut{{SLRU: pg.CommitTsSLRU, Page: t.Page}}, nil
 	case pg.RmgrMultiXact:
 		t, ok, err := wal.DecodeMultiXactTruncate(rec)
 		if err != nil || !ok {
@@ -206,16 +236,16 @@ func SLRUTruncations(rec *wal.Record) ([]SLRUCut, error) {
 			oldest = ^pg.MultiXactID(0)
 		}
 		return []SLRUCut{
-			{pg.MultiXactOffsetSLRU, uint32(oldest / multiOffsetsPerPage)},
-			{pg.MultiXactMemberSLRU, t.EndMembers / multiMembersPerPage},
+			{SLRU: pg.MultiXactOffsetSLRU, Page: uint32(oldest / multiOffsetsPerPage)},
+			{SLRU: pg.MultiXactMemberSLRU, From: t.StartMembers / multiMembersPerPage, Page: t.EndMembers / multiMembersPerPage},
 		}, nil
 	}
 	return nil, nil
 }
 
-// SLRUBefore reports whether page lies in a segment wholly before the one
+// slruBefore reports whether page lies in a segment wholly before the one
 // that holds cut, in the circular order of the SLRU's entries.
-func SLRUBefore(s pg.SLRU, page, cut uint32) bool {
+func slruBefore(s pg.SLRU, page, cut uint32) bool {
 	perPage := [pg.NumSLRUs]uint32{
 		pg.XactSLRU: xactsPerPage, pg.MultiXactOffsetSLRU: multiOffsetsPerPage,
 		pg.MultiXactMemberSLRU: multiMembersPerPage, pg.CommitTsSLRU: commitTsPerPage,
