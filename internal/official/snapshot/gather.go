@@ -92,17 +92,12 @@ func (g *gather) info(form Form) (Info, error) {
 		}
 		i.setControl(*g.control, major)
 	}
-	if g.manifest != nil {
-		i.EndLSN = g.manifest.End()
-		if i.SystemIdentifier == 0 {
-			i.SystemIdentifier = g.manifest.SystemIdentifier
-		}
-	}
 	i.Tablespaces = g.tablespaces()
 	if err := i.settleStart(g.label); err != nil {
 		return i, err
 	}
-	return i, i.checkStandby()
+	i.setManifest(g.manifest)
+	return i, i.checkLabel()
 }
 
 // tablespaces are those that are named or seen.

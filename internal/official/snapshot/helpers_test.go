@@ -308,8 +308,8 @@ func control17(t testing.TB, state datadir.DBState) []byte {
 // minRecoveryAt is the offset of minRecoveryPoint in pg_control of 17.
 const minRecoveryAt = 136
 
-const testLabel = `START WAL LOCATION: 0/2000028 (file 000000010000000000000008)
-CHECKPOINT LOCATION: 0/2000060
+const testLabel = `START WAL LOCATION: 0/A00028 (file 000000010000000000000002)
+CHECKPOINT LOCATION: 0/A00060
 BACKUP METHOD: streamed
 BACKUP FROM: primary
 START TIME: 2026-01-02 03:04:05 UTC
@@ -382,7 +382,7 @@ func writeManifest(t testing.TB, dir, path string, a datadir.ChecksumAlgorithm) 
 		t.Fatal(err)
 	}
 	body := "{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n\"Files\": [\n" + strings.Join(lines, ",\n") +
-		"\n],\n\"WAL-Ranges\": [\n{ \"Timeline\": 1, \"Start-LSN\": \"0/2000028\", \"End-LSN\": \"0/2000100\" }\n],\n"
+		"\n],\n\"WAL-Ranges\": [\n{ \"Timeline\": 1, \"Start-LSN\": \"0/A00028\", \"End-LSN\": \"0/A00100\" }\n],\n"
 	sum := sha256.Sum256([]byte(body))
 	write(t, path, []byte(body+`"Manifest-Checksum": "`+hex.EncodeToString(sum[:])+"\"}\n"))
 }

@@ -130,9 +130,52 @@ func (i *Info) setControl(c datadir.Control, major int) {
 	i.Checksums, i.WALLogHints, i.TrackCommitTimestamp = c.Checksums(), c.WALLogHints, c.TrackCommitTimestamp
 }
 
+// owns reports whether a manifest is this backup's. PostgreSQL leaves the
+// manifest of the backup that a cluster was made from in its data directory,
+// where it says nothing about today's files, and from there into copies. No
+// two backups start in the same segment, for each starts with a switch of
+// segments; a label that is damaged within it is still told from another's.
+func (i *Info) owns(m *datadir.Manifest) bool {
+	switch {
+	case !i.Online:
+		return false
+	case !i.HasControl:
+		return m.Start() == i.Label.Start
+	}
+	return m.Start() != pg.InvalidLSN && pg.SegmentOf(m.Start(), i.SegmentSize) == pg.SegmentOf(i.Label.Start, i.SegmentSize)
+}
+
+// setManifest takes what a manifest says, if it is this backup's.
+func (i *Info) setManifest(m *datadir.Manifest) {
+	if m == nil || !i.owns(m) {
+		return
+	}
+	if end := m.End(); end > i.Redo {
+		i.EndLSN = end
+	}
+	if !i.HasControl {
+		i.SystemIdentifier = m.SystemIdentifier
+	}
+}
+
+// checkLabel holds backup_label against pg_control.
+func (i *Info) checkLabel() error {
+	if !i.Online || !i.HasControl {
+		return nil
+	}
+	l, c := &i.Label, &i.Control
+	if name := pg.SegmentName(l.StartTLI, pg.SegmentOf(l.Start, i.SegmentSize), i.SegmentSize); name != l.StartFile {
+		return fmt.Errorf("backup_label says %s is in segment %s; with segments of %d bytes it is in %s: the label is damaged or of another cluster", l.Start, l.StartFile, i.SegmentSize, name)
+	}
+	if c.CheckPointLSN < l.Checkpoint {
+		return fmt.Errorf("pg_control knows the checkpoint at %s, backup_label the one at %s: pg_control is older than the backup; use another backup", c.CheckPointLSN, l.Checkpoint)
+	}
+	return i.checkStandby()
+}
+
 // checkStandby is PostgreSQL's own check of a backup from a standby (InitWalRecovery, xlogrecovery.c).
 func (i *Info) checkStandby() error {
-	if !i.Online || !i.FromStandby || !i.HasControl {
+	if !i.FromStandby {
 		return nil
 	}
 	s := i.Control.State

@@ -198,7 +198,7 @@ func TestTarDirectory(t *testing.T) {
 			t.Fatalf("%s: %v, %v, manifest %t", suffix, err, s.Problems(), s.Manifest())
 		}
 		i := s.Info()
-		if i.Form != TarDirectory || i.EndLSN != 0x2000100 || len(i.Tablespaces) != 1 || c.files["pg_tblspc/16385/PG_17_202406281/5/30000"] == nil {
+		if i.Form != TarDirectory || i.EndLSN != 0xA00100 || len(i.Tablespaces) != 1 || c.files["pg_tblspc/16385/PG_17_202406281/5/30000"] == nil {
 			t.Errorf("%s: %+v", suffix, i)
 		}
 		var names []string

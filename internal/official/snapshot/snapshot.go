@@ -111,6 +111,9 @@ func (s *Snapshot) openDirectory(ctx context.Context, t tree) error {
 	if err != nil {
 		return err
 	}
+	if s.manifest != nil && !info.owns(s.manifest) {
+		s.manifest = nil
+	}
 	s.form, s.info, s.raw = Directory, info, g.raw
 	s.src = &dirSource{t: t, version: datadir.VersionDir(info.Major, info.CatalogVersion), all: s.manifest != nil}
 	return nil
@@ -171,7 +174,8 @@ func (s *Snapshot) Info() Info { return s.info }
 // is complete after Walk, and empty where there is no manifest.
 func (s *Snapshot) Problems() []Problem { return s.problems }
 
-// Manifest reports whether the files are, or were, checked against a backup_manifest.
+// Manifest reports whether the files are checked against a backup_manifest.
+// After Walk it is final: a manifest that is not this backup's is passed over.
 func (s *Snapshot) Manifest() bool { return s.manifest != nil }
 
 // Close lets go of the location.

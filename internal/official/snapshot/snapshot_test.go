@@ -48,7 +48,7 @@ func TestTarsInAllCompressions(t *testing.T) {
 			}
 			defer func() { _ = s.Close() }()
 			i, err := s.Peek(t.Context())
-			if err != nil || !i.Known || !i.Online || i.Redo != 0x2000028 || i.Checkpoint != 0x2000060 || i.StartTLI != 1 || i.Form != Tar {
+			if err != nil || !i.Known || !i.Online || i.Redo != 0xA00028 || i.Checkpoint != 0xA00060 || i.StartTLI != 1 || i.Form != Tar {
 				t.Fatalf("peek: %+v, %v", i, err)
 			}
 			for range 2 { // twice: a walk leaves nothing behind
@@ -80,7 +80,7 @@ func TestPeekStopsAtLabel(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	if i, err := s.Peek(t.Context()); err != nil || i.Redo != 0x2000028 || i.HasControl {
+	if i, err := s.Peek(t.Context()); err != nil || i.Redo != 0xA00028 || i.HasControl {
 		t.Fatalf("%+v, %v", i, err)
 	}
 	if err := s.Walk(t.Context(), newCollector()); err == nil {
@@ -97,13 +97,13 @@ func TestPeekWithoutLabelFirst(t *testing.T) {
 		err   string
 	}{
 		"clean":             {datadir.ShutDown, "", []string{"PG_VERSION", "global/pg_control", "base/5/16384"}, 1, ""},
-		"control first":     {datadir.InProduction, testLabel, []string{"global/pg_control", "PG_VERSION", "backup_label"}, 0x2000028, ""},
+		"control first":     {datadir.InProduction, testLabel, []string{"global/pg_control", "PG_VERSION", "backup_label"}, 0xA00028, ""},
 		"running":           {datadir.InProduction, "", []string{"global/pg_control", "PG_VERSION"}, 0, "stop the server"},
 		"crashed":           {datadir.InCrashRecovery, "", []string{"global/pg_control", "PG_VERSION"}, 0, "in crash recovery"},
 		"nothing":           {datadir.ShutDown, "", []string{"base/5/16384"}, 0, "no global/pg_control"},
 		"stopped standby":   {datadir.ShutDownInRecovery, "", []string{"PG_VERSION", "global/pg_control"}, 1, ""},
 		"incremental":       {datadir.InProduction, testLabel + "INCREMENTAL FROM LSN: 0/1000000\n", []string{"backup_label"}, 0, "pg_combinebackup"},
-		"label of shutdown": {datadir.ShutDown, testLabel, []string{"backup_label", "PG_VERSION", "global/pg_control"}, 0x2000028, ""},
+		"label of shutdown": {datadir.ShutDown, testLabel, []string{"backup_label", "PG_VERSION", "global/pg_control"}, 0xA00028, ""},
 	} {
 		to := filepath.Join(t.TempDir(), "b.tar")
 		packTar(t, smallDir(t, c.state, c.label), to, c.order...)
@@ -326,7 +326,7 @@ func TestList(t *testing.T) {
 			t.Errorf("%s: peeked %s, walked %s", b.Name, b.Info.Redo, s.Info().Redo)
 		}
 	}
-	if !slices.Equal(names, []string{"c.tar.zst", "a.tar.gz", "b", "tars"}) || !slices.Equal(broken, []string{"broken.tar", "half", "running"}) {
+	if !slices.Equal(names, []string{"a.tar.gz", "b", "tars", "c.tar.zst"}) || !slices.Equal(broken, []string{"broken.tar", "half", "running"}) {
 		t.Errorf("found %v, broken %v", names, broken)
 	}
 	for _, loc := range []string{clean, filepath.Join(root, "tars"), filepath.Join(root, "a.tar.gz"), "file://" + root + "/b"} {

@@ -113,9 +113,8 @@ func (v *verifier) compare(path string, f datadir.ManifestFile, sum string) {
 
 // settle uses a manifest that came behind files it lists. It returns false if
 // that takes a second pass.
-func (v *verifier) settle(m *datadir.Manifest) bool {
-	late := v.late
-	v.late, v.manifest = nil, m
+func (v *verifier) settle(m *datadir.Manifest, late map[string]lateSum) bool {
+	v.manifest = m
 	for _, f := range m.Files {
 		if f.Algorithm != datadir.ChecksumCRC32C && f.Algorithm != datadir.ChecksumNone {
 			return false

@@ -52,7 +52,7 @@ func TestManifestFindsDamage(t *testing.T) {
 			dir := smallDir(t, datadir.InProduction, testLabel)
 			writeManifest(t, dir, filepath.Join(dir, "backup_manifest"), a)
 			write(t, filepath.Join(dir, "notes.txt"), []byte("not in the manifest, and no matter"))
-			if s, _ := mustRead(t, dir); !s.Manifest() || s.Info().EndLSN != 0x2000100 {
+			if s, _ := mustRead(t, dir); !s.Manifest() || s.Info().EndLSN != 0xA00100 {
 				t.Fatalf("manifest %t, end %s", s.Manifest(), s.Info().EndLSN)
 			}
 			var want []string
@@ -125,6 +125,52 @@ func TestBrokenManifest(t *testing.T) {
 		s, _, err := read(t, loc)
 		if err != nil || s.Manifest() || len(s.Problems()) != 1 || !strings.Contains(s.Problems()[0].String(), "backup_manifest can't be used") {
 			t.Errorf("%s: %v, %v", loc, err, s.Problems())
+		}
+	}
+}
+
+// TestForeignManifests: a manifest that stayed behind from the backup a
+// cluster was made from says nothing about today's files.
+func TestForeignManifests(t *testing.T) {
+	for name, c := range map[string]struct {
+		state datadir.DBState
+		label string
+		used  bool
+	}{
+		"stopped cluster": {datadir.ShutDown, "", false},
+		"later backup":    {datadir.InProduction, strings.NewReplacer("0/A000", "0/4000", "00000002)", "00000001)").Replace(testLabel), false},
+		"own":             {datadir.InProduction, testLabel, true},
+		"damaged label":   {datadir.InProduction, strings.ReplaceAll(testLabel, "0/A00028", "0/A00020"), true},
+	} {
+		dir := smallDir(t, c.state, c.label)
+		writeManifest(t, dir, filepath.Join(dir, "backup_manifest"), datadir.ChecksumCRC32C)
+		if err := flipAt(filepath.Join(dir, "base/5/16384"), 5); err != nil {
+			t.Fatal(err)
+		}
+		to := filepath.Join(t.TempDir(), "b.tar")
+		packTar(t, dir, to)
+		tars := t.TempDir()
+		packTar(t, dir, filepath.Join(tars, "base.tar"), lastly(t, dir, "global/pg_control")...)
+		write(t, filepath.Join(tars, "backup_manifest"), load(t, dir).files["backup_manifest"])
+		for _, loc := range []string{dir, to, tars} {
+			s, _, err := read(t, loc)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if s.Manifest() != c.used || (len(s.Problems()) > 0) != c.used || (s.Info().EndLSN != 0) != c.used {
+				t.Errorf("%s, %s: used %t, end %s, problems %v", name, loc, s.Manifest(), s.Info().EndLSN, s.Problems())
+			}
+		}
+	}
+}
+
+func TestLabelOfAnotherCluster(t *testing.T) {
+	for label, want := range map[string]string{
+		strings.Replace(testLabel, "00000002)", "00000001)", 1):                               "another cluster",
+		strings.NewReplacer("0/A000", "0/20000", "00000002)", "00000008)").Replace(testLabel): "older than the backup",
+	} {
+		if _, _, err := read(t, smallDir(t, datadir.InProduction, label)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
 		}
 	}
 }

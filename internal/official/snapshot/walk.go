@@ -18,7 +18,8 @@ const chunk = 1 << 20
 // which they are stored: relations by chunks of whole pages, small files
 // whole. Relations of every persistence and fork are delivered; what holds no
 // pages (WAL, configuration, logs, statistics, temporary files, slots) is
-// not. If there is a backup_manifest, Problems is complete afterwards.
+// not. If there is a backup_manifest of this very backup, the files are checked
+// against it, and Problems is complete afterwards.
 //
 // An error of v ends the walk and is returned as it is. Any other error means
 // that the snapshot could not be read whole; what was delivered until then is
@@ -30,11 +31,18 @@ func (s *Snapshot) Walk(ctx context.Context, v datadir.Visitor) error {
 		return s.walkFail(ctx, w, err)
 	}
 	info, err := s.finish(ctx, w)
+	if err == nil {
+		err = s.lateManifest(ctx, w, &info)
+	}
 	if err != nil {
 		return s.walkFail(ctx, w, err)
 	}
-	s.info = info
-	s.problems = slices.Concat(s.broken, w.sums.finish(&info))
+	s.info, s.problems = info, nil
+	if s.manifest != nil && !info.owns(s.manifest) {
+		s.manifest = nil // so that nothing is said of it
+	} else if info.Online {
+		s.problems = slices.Concat(s.broken, w.sums.finish(&info))
+	}
 	return nil
 }
 
@@ -50,10 +58,6 @@ func (s *Snapshot) walkFail(ctx context.Context, w *walker, err error) error {
 
 // finish checks that the snapshot is whole and is what it was taken for.
 func (s *Snapshot) finish(ctx context.Context, w *walker) (Info, error) {
-	if err := s.lateManifest(ctx, w); err != nil {
-		return Info{}, err
-	}
-	w.g.manifest = s.manifest
 	info, err := w.g.info(s.form)
 	if err != nil {
 		return info, err
@@ -69,13 +73,18 @@ func (s *Snapshot) finish(ctx context.Context, w *walker) (Info, error) {
 }
 
 // lateManifest uses a manifest that a tar holds itself.
-func (s *Snapshot) lateManifest(ctx context.Context, w *walker) error {
+func (s *Snapshot) lateManifest(ctx context.Context, w *walker, info *Info) error {
+	late := w.sums.late
+	w.sums.late = nil
 	if w.manifest == nil {
-		w.sums.late = nil
 		return nil
 	}
 	s.setManifest(w.manifest)
-	if s.manifest == nil || w.sums.settle(s.manifest) {
+	if s.manifest == nil || !info.owns(s.manifest) {
+		return nil
+	}
+	info.setManifest(s.manifest)
+	if w.sums.settle(s.manifest, late) {
 		return nil
 	}
 	again := &walker{g: newGather(), sums: newVerifier(s.manifest, false), buf: w.buf}

@@ -186,6 +186,17 @@ func (m *Manifest) addRange(r *rangeJSON) error {
 	return nil
 }
 
+// Start is where the WAL that the backup needs starts: the backup_label's
+// START WAL LOCATION. It is 0 if the manifest names none.
+func (m *Manifest) Start() (start pg.LSN) {
+	for _, r := range m.WAL {
+		if start == 0 || r.From < start {
+			start = r.From
+		}
+	}
+	return start
+}
+
 // End is the end of the WAL that the backup needs, 0 if the manifest names none.
 func (m *Manifest) End() (end pg.LSN) {
 	for _, r := range m.WAL {

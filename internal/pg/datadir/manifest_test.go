@@ -33,7 +33,7 @@ func TestParseManifest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Version != 2 || m.SystemIdentifier != 1<<64-1 || len(m.Files) != 3 || m.End() != 0x3000100 || m.WAL[1].TLI != 1 || m.WAL[1].From != 0x2000028 {
+	if m.Version != 2 || m.SystemIdentifier != 1<<64-1 || len(m.Files) != 3 || m.End() != 0x3000100 || m.Start() != 0x2000028 || m.WAL[1].TLI != 1 || m.WAL[1].From != 0x2000028 {
 		t.Errorf("got %+v", m)
 	}
 	if f := m.Files["backup_label"]; f.Size != 5 || f.Algorithm != ChecksumCRC32C || f.Checksum != "\x4c\x19\xbe\x6c" {
@@ -42,8 +42,8 @@ func TestParseManifest(t *testing.T) {
 	if f, ok := m.Files["\xff/a"]; !ok || f.Algorithm != ChecksumNone || f.Checksum != "" {
 		t.Errorf("encoded path: %+v, %t", f, ok)
 	}
-	if (&Manifest{}).End() != 0 {
-		t.Error("end of no WAL")
+	if m := (&Manifest{}); m.Start() != 0 || m.End() != 0 {
+		t.Error("start or end of no WAL")
 	}
 }
 
