@@ -21,7 +21,7 @@ func (nothing) File(string, []byte) error                            { return ni
 // tables do, from a directory and from tars, with and without a manifest.
 func BenchmarkWalk(b *testing.B) {
 	const size = 64 << 20
-	dir := smallDir(b, datadir.ShutDown, "")
+	dir := smallDir(b, datadir.InProduction, testLabel)
 	r := rand.New(rand.NewPCG(1, 1))
 	for i := range 8 {
 		pages := make([]byte, size/8)
