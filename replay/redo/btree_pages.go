@@ -89,7 +89,8 @@ func (c *call) btSplitLeft(s *wal.BtreeSplit, newOnLeft bool, leaf uint16) error
 	if err := c.btCheckSplit(s, newOnLeft, o.firstData(), parts.list != nil); err != nil {
 		return err
 	}
-	left := c.emptyCopy()
+	var buf [pg.BlockSize]byte
+	left := c.emptyCopy(&buf)
 	next := 1
 	add := func(item []byte) error {
 		next++
@@ -139,10 +140,10 @@ func (c *call) btCheckSplit(s *wal.BtreeSplit, newOnLeft bool, first int, list b
 	return nil
 }
 
-// emptyCopy is a page without items and with this page's special area
-// (PageGetTempPageCopySpecial).
-func (c *call) emptyCopy() page.Page {
-	p := make(page.Page, pg.BlockSize)
+// emptyCopy makes of buf a page without items and with this page's special
+// area (PageGetTempPageCopySpecial).
+func (c *call) emptyCopy(buf *[pg.BlockSize]byte) page.Page {
+	p := page.Page(buf[:])
 	pageInit(p, btSpecialSize)
 	copy(p[p.Special():], c.page[p.Special():])
 	return p
@@ -158,7 +159,9 @@ func (c *call) btDedup() error {
 	if err != nil {
 		return err
 	}
-	merged := c.emptyCopy()
+	var buf [pg.BlockSize]byte
+	var tuple tupleBuffer
+	merged := c.emptyCopy(&buf)
 	first := o.firstData()
 	if first > 1 {
 		if err := c.add(merged, c.page.Item(btHighKey), btHighKey); err != nil {
@@ -172,7 +175,7 @@ func (c *call) btDedup() error {
 			group = v.Items
 			done++
 		}
-		item, err := c.mergeItems(off, group)
+		item, err := c.mergeItems(off, group, &tuple)
 		if err != nil {
 			return err
 		}
@@ -189,8 +192,9 @@ func (c *call) btDedup() error {
 	return nil
 }
 
-// mergeItems makes one item of the group items from offset number off on.
-func (c *call) mergeItems(off, group int) ([]byte, error) {
+// mergeItems makes one item of the group items from offset number off on, in
+// buf if there are several.
+func (c *call) mergeItems(off, group int, buf *tupleBuffer) ([]byte, error) {
 	if group < 1 || off+group-1 > c.page.NumItems() {
 		return nil, c.errorf("interval of %d items from offset number %d on a page of %d", group, off, c.page.NumItems())
 	}
@@ -201,17 +205,18 @@ func (c *call) mergeItems(off, group int) ([]byte, error) {
 	if group == 1 {
 		return c.page.Item(off)[:tupleSize(c.page.Item(off))], nil
 	}
-	tids := append([]byte(nil), base.tids...)
+	merged := append(append(buf[:0], base.key...), base.tids...)
 	for i := 1; i < group; i++ {
 		t, err := c.parseTuple(c.page.Item(off + i))
 		if err != nil {
 			return nil, err
 		}
-		if tids = append(tids, t.tids...); len(base.key)+len(tids) > maxTupleOnPage {
+		if len(merged)+len(t.tids) > maxTupleOnPage {
 			return nil, c.errorf("posting list of more than %d bytes", maxTupleOnPage-len(base.key))
 		}
+		merged = append(merged, t.tids...)
 	}
-	return formTuple(base.key, tids), nil
+	return formTuple(merged, len(base.key)), nil
 }
 
 // btDelete redoes VACUUM and DELETE.
@@ -255,19 +260,20 @@ func (c *call) shrinkPosting(off int, positions wal.Offsets) error {
 	if err != nil {
 		return err
 	}
-	var tids []byte
+	var buf tupleBuffer
+	left := append(buf[:0], t.key...)
 	next := 0
 	for i := range len(t.tids) / tidSize {
 		if next < positions.Len() && int(positions.At(next)) == i {
 			next++
 			continue
 		}
-		tids = append(tids, t.tids[i*tidSize:(i+1)*tidSize]...)
+		left = append(left, t.tids[i*tidSize:(i+1)*tidSize]...)
 	}
-	if !t.posting || next != positions.Len() || len(tids) == 0 {
+	if !t.posting || next != positions.Len() || len(left) == len(t.key) {
 		return c.errorf("delete %d of %d heap TIDs of the item at offset number %d", positions.Len(), len(t.tids)/tidSize, off)
 	}
-	if err := pageIndexTupleOverwrite(c.page, off, formTuple(t.key, tids)); err != nil {
+	if err := pageIndexTupleOverwrite(c.page, off, formTuple(left, len(t.key))); err != nil {
 		return c.errorf("shrink the posting list at offset number %d: %v", off, err)
 	}
 	return nil

@@ -19,7 +19,11 @@ const (
 	tidOffsetAt    = 4
 	tupleInfoAt    = 6
 	maxTupleOnPage = pg.BlockSize
+	maxPadding     = 8
 )
+
+// tupleBuffer is where a tuple is made before it goes to its page.
+type tupleBuffer [maxTupleOnPage + maxPadding]byte
 
 // tupleSize is IndexTupleSize, 0 if b is too short for a header.
 func tupleSize(b []byte) int {
@@ -64,27 +68,23 @@ func (c *call) parseTuple(b []byte) (indexTuple, error) {
 	return indexTuple{key: b[:at], tids: b[at : at+uint64(n)*tidSize], posting: true}, nil
 }
 
-// formTuple makes the tuple with key's key part and these heap TIDs
-// (_bt_form_posting, access/nbtree/nbtdedup.c): a posting list if there are
-// several, a plain tuple if there is one.
-func formTuple(key, tids []byte) []byte {
-	n := len(tids) / tidSize
-	size := len(key)
-	if n > 1 {
-		size = maxAlign(len(key) + len(tids))
-	}
-	t := make([]byte, size)
-	copy(t, key)
-	info := binary.LittleEndian.Uint16(t[tupleInfoAt:])&^(tupleSizeMask|tupleAltTID) | uint16(size)
-	if n > 1 {
+// formTuple makes a tuple of t, which is a key part of key bytes and behind it
+// heap TIDs (_bt_form_posting, access/nbtree/nbtdedup.c): a posting list if
+// there are several, a plain tuple if there is one. It needs maxPadding bytes
+// of t's capacity.
+func formTuple(t []byte, key int) []byte {
+	tids := t[key:]
+	info := binary.LittleEndian.Uint16(t[tupleInfoAt:]) &^ (tupleSizeMask | tupleAltTID)
+	if len(tids) > tidSize {
 		info |= tupleAltTID
-		setTIDBlock(t, uint32(len(key)))
-		binary.LittleEndian.PutUint16(t[tidOffsetAt:], uint16(n)|tidIsPosting)
-		copy(t[len(key):], tids)
+		setTIDBlock(t, uint32(key))
+		binary.LittleEndian.PutUint16(t[tidOffsetAt:], uint16(len(tids)/tidSize)|tidIsPosting)
+		t = append(t, make([]byte, maxAlign(len(t))-len(t))...)
 	} else {
 		copy(t, tids)
+		t = t[:key]
 	}
-	binary.LittleEndian.PutUint16(t[tupleInfoAt:], info)
+	binary.LittleEndian.PutUint16(t[tupleInfoAt:], info|uint16(len(t)))
 	return t
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/page"
+	"redoubt/internal/pg/wal"
 )
 
 var errItemOutside = errors.New("the item lies outside of the page's items")
@@ -58,10 +59,7 @@ func pageIndexTupleDelete(p page.Page, n int) error {
 // offset numbers in ascending order. One or two items are taken out one by
 // one, from the last; more make PostgreSQL rebuild the page, which leaves the
 // items in the order of their line pointers.
-func pageIndexMultiDelete(p page.Page, offsets interface {
-	Len() int
-	At(int) uint16
-}) error {
+func pageIndexMultiDelete(p page.Page, offsets wal.Offsets) error {
 	n := offsets.Len()
 	if n <= 2 {
 		for i := n - 1; i >= 0; i-- {
