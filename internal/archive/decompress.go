@@ -5,6 +5,7 @@ import (
 	"compress/bzip2"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -25,12 +26,7 @@ func decompress(r io.Reader, c walfile.Compression) (io.ReadCloser, error) {
 	case walfile.None:
 		return io.NopCloser(r), nil
 	case walfile.Zstd:
-		d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxWindow(maxWindow))
-		if err != nil {
-			return nil, err
-		}
-		return d.IOReadCloser(), nil
+		return newZstd(r)
 	case walfile.LZ4:
 		return io.NopCloser(lz4.NewReader(r)), nil
 	case walfile.Gzip:
@@ -45,4 +41,46 @@ func decompress(r io.Reader, c walfile.Compression) (io.ReadCloser, error) {
 		return io.NopCloser(d), nil
 	}
 	return nil, fmt.Errorf("unknown compression %s", c)
+}
+
+// zstdPool keeps decoders, which are dear to make. One that works alone, as
+// these do, has no goroutines to leak.
+var zstdPool sync.Pool
+
+type zstdReader struct{ *zstd.Decoder }
+
+func newZstd(r io.Reader) (io.ReadCloser, error) {
+	d, ok := zstdPool.Get().(*zstd.Decoder)
+	if !ok {
+		var err error
+		d, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := d.Reset(r); err != nil {
+		return nil, err
+	}
+	return &zstdReader{d}, nil
+}
+
+// Close gives the decoder back; nothing may be read after that.
+func (z *zstdReader) Close() error {
+	d := z.Decoder
+	if d == nil {
+		return nil
+	}
+	z.Decoder = nil
+	if err := d.Reset(nil); err == nil {
+		zstdPool.Put(d)
+	}
+	return nil
+}
+
+func (z *zstdReader) Read(p []byte) (int, error) {
+	if z.Decoder == nil {
+		return 0, io.ErrClosedPipe
+	}
+	return z.Decoder.Read(p)
 }
