@@ -39,11 +39,13 @@ type proof struct {
 	copied map[pg.OID]bool               // databases made by logging every page
 	clears []redo.VMClear
 
+	scratch [3][pg.BlockSize]byte // an image, and what is compared
+
 	applied   map[string]int // block references by operation and outcome
 	compared  map[string]int // images that were equal, by operation
 	unmasked  map[string]int // bytes that only the masks forgive, by operation and field
 	noBase    map[string]int // blocks that had no base, by operation
-	special   map[string]int // variants of heap records
+	special   map[string]int // variants of records
 	unequal   int
 	lastClean int // blocks equal to the stopped cluster's
 }
@@ -131,6 +133,7 @@ func (p *proof) record(rec *wal.Record) {
 		}
 	}
 	p.countSpecial(rec)
+	p.countBtree(rec)
 	for i := range rec.Blocks {
 		p.reference(rec, &rec.Blocks[i])
 	}
@@ -201,7 +204,7 @@ func readBlock(dir string, b pg.Block) page.Page {
 func (p *proof) reference(rec *wal.Record, ref *wal.BlockRef) {
 	var image page.Page
 	if ref.HasImage && !ref.Image.Apply {
-		image = make(page.Page, pg.BlockSize)
+		image = p.scratch[0][:]
 		if err := ref.Image.Restore(image); err != nil {
 			p.failf("%s: restore image of %s: %v", opOf(rec), ref.Block, err)
 			return
@@ -250,7 +253,9 @@ func (p *proof) adopt(rec *wal.Record, b, image page.Page) {
 }
 
 func (p *proof) compare(rec *wal.Record, ref *wal.BlockRef, b, image page.Page) {
-	ours, theirs := slices.Clone(b), slices.Clone(image)
+	ours, theirs := page.Page(p.scratch[1][:]), page.Page(p.scratch[2][:])
+	copy(ours, b)
+	copy(theirs, image)
 	if !mask.MaskConsistency(ours, rec.Rmgr, ref.Fork, ref.Number) {
 		return // the visibility map is compared with the stopped cluster's
 	}
@@ -260,20 +265,20 @@ func (p *proof) compare(rec *wal.Record, ref *wal.BlockRef, b, image page.Page) 
 		p.adopt(rec, b, image)
 		return
 	}
-	if a, b := normalForm(b, ref.Block), normalForm(image, ref.Block); !bytes.Equal(a, b) {
+	normalForm(ours, b, ref.Block)
+	normalForm(theirs, image, ref.Block)
+	if a, b := ours, theirs; !bytes.Equal(a, b) {
 		p.failf("%s at %s: %s differs from its image under the narrow rules: %s", opOf(rec), rec.LSN, ref.Block, differences(a, b, ref.Fork))
 	}
 	p.compared[opOf(rec)]++
 	p.countUnmasked(rec, ref, b, image)
 }
 
-// normalForm is a heap page's under the rules of mask.Normalize, without its
-// LSN: an image holds the one before its record.
-func normalForm(p page.Page, b pg.Block) page.Page {
-	n := make(page.Page, pg.BlockSize)
+// normalForm makes n the normal form of a page under the rules of
+// mask.Normalize, without its LSN: an image holds the one before its record.
+func normalForm(n, p page.Page, b pg.Block) {
 	mask.Normalize(n, p, page.KindOf(p, b.Fork), b.Number)
 	n.SetLSN(0)
-	return n
 }
 
 // countUnmasked counts by field the bytes in which page and image differ
@@ -330,8 +335,8 @@ func (p *proof) failf(format string, args ...any) {
 	}
 }
 
-// compareDirectory compares every heap and visibility map page with the
-// cleanly stopped cluster, LSNs included, under the narrow rules of
+// compareDirectory compares every page of the kinds that the proof is about
+// with the cleanly stopped cluster, LSNs included, under the narrow rules of
 // mask.Normalize. Relations that were dropped are not there any more.
 func (p *proof) compareDirectory(dir string) {
 	for _, b := range slices.SortedFunc(maps.Keys(p.pages), pg.Block.Compare) {
@@ -340,12 +345,19 @@ func (p *proof) compareDirectory(dir string) {
 			continue
 		}
 		got := p.pages[b]
-		kind := page.KindOf(want, b.Fork)
-		if kind != page.KindHeap && b.Fork != pg.VMFork {
-			continue
+		if kind := page.KindOf(want, b.Fork); p.proves(kind, b.Fork) {
+			p.compareLast(b, got, want, kind)
 		}
-		p.compareLast(b, got, want, kind)
 	}
+}
+
+// proves says whether the proof is about pages of that kind. Sequences are
+// left out: replay is ahead of them.
+func (p *proof) proves(kind page.Kind, fork pg.ForkNumber) bool {
+	if slices.Contains(p.rmgrs, pg.RmgrBtree) {
+		return kind == page.KindBtree
+	}
+	return kind == page.KindHeap || fork == pg.VMFork
 }
 
 func (p *proof) compareLast(b pg.Block, got, want page.Page, kind page.Kind) {
@@ -369,7 +381,8 @@ func (p *proof) report() {
 	list := func(title string, m map[string]int) {
 		p.t.Logf("%s:", title)
 		for _, k := range slices.Sorted(maps.Keys(m)) {
-			if rmgr, _, _ := strings.Cut(k, " "); strings.HasPrefix(rmgr, "Heap") || title == "variants" {
+			rmgr, _, _ := strings.Cut(k, " ")
+			if title == "variants" || slices.ContainsFunc(p.rmgrs, func(m pg.RmgrID) bool { return m.String() == rmgr }) {
 				p.t.Logf("  %7d %s", m[k], k)
 			}
 		}
@@ -379,7 +392,7 @@ func (p *proof) report() {
 	list("images equal under PostgreSQL's masks", p.compared)
 	list("bytes that only the masks forgive", p.unmasked)
 	list("blocks without a base", p.noBase)
-	p.t.Logf("%d differences; %d heap and map pages equal to the stopped cluster's", p.unequal, p.lastClean)
+	p.t.Logf("%d differences; %d pages equal to the stopped cluster's", p.unequal, p.lastClean)
 }
 
 // execOn runs statements on a session.
