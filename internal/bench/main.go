@@ -42,7 +42,7 @@ func main() {
 	var mib int64
 	flag.IntVar(&s.scale, "scale", 20, "pgbench's scale `FACTOR`")
 	flag.Int64Var(&mib, "wal", 300, "`MiB` of WAL to make")
-	flag.DurationVar(&s.load, "load", 70*time.Second, "longest time to make them in")
+	flag.DurationVar(&s.load, "load", 60*time.Second, "longest time to make them in")
 	flag.IntVar(&s.decodes, "decodes", 7, "timed runs of each decoder")
 	flag.IntVar(&s.replays, "replays", 3, "timed runs of each replay")
 	flag.StringVar(&s.redoubt, "redoubt", "", "`PROGRAM` to measure (default: built from this checkout)")
