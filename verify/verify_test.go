@@ -89,6 +89,9 @@ func (s settings) String() string {
 
 func (s settings) options() []pgtest.Option {
 	o := []pgtest.Option{pgtest.Checksums(s.checksums), pgtest.FullPageWrites(s.fullPageWrites)}
+	if s.checksums { // in half of the runs
+		o = append(o, pgtest.Conf("track_commit_timestamp", "on"))
+	}
 	if s.consistency {
 		o = append(o, pgtest.ConsistencyChecking())
 	}
