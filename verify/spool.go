@@ -36,7 +36,7 @@ func (s *spool) put(p []byte) (int64, error) {
 		s.f = f
 	}
 	if _, err := s.f.WriteAt(p, s.n*pg.BlockSize); err != nil {
-		return 0, fmt.Errorf("write scratch file in %s: %w", s.dir, err)
+		return 0, fmt.Errorf("write scratch file in %s: %w; make room there, or name another --scratch", s.dir, err)
 	}
 	s.n++
 	return s.n - 1, nil

@@ -12,9 +12,11 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -119,7 +121,7 @@ func Run(ctx context.Context, o Options) (*finding.Verification, error) {
 	if o.Native.Workers <= 0 {
 		o.Native.Workers = runtime.GOMAXPROCS(0)
 	}
-	r := &run{Options: o, out: newVerification(), tally: newTally(), spool: &spool{dir: o.Native.Scratch}}
+	r := &run{Options: o, out: newVerification(), tally: newTally(), spool: &spool{dir: cmp.Or(o.Native.Scratch, os.TempDir())}}
 	err := r.guarded(ctx)
 	err = errors.Join(err, r.close())
 	r.finish(err, time.Since(start))
@@ -235,6 +237,9 @@ func (r *run) sameCluster() error {
 	if b.Major != 0 && o.Major != 0 && b.Major != o.Major {
 		return inputErrorf("%s is of PostgreSQL %d, %s of %d: WAL does not lead from one major version to another",
 			r.Base.Name(), b.Major, r.Official.Name(), o.Major)
+	}
+	if w, ok := r.WAL.(interface{ SystemID() uint64 }); ok && b.SystemID != 0 && w.SystemID() != 0 && w.SystemID() != b.SystemID {
+		return inputErrorf("%s is of cluster %d, the WAL of cluster %d (system identifiers)", r.Base.Name(), b.SystemID, w.SystemID())
 	}
 	return nil
 }

@@ -22,8 +22,6 @@ func (r *run) walError(doing string, err error) error {
 	case errors.Is(err, wal.ErrDialect):
 		r.out.Postgres.Dialect = "unknown"
 		return &inconclusive{fmt.Sprintf("%s: %v", doing, err)}
-	case errors.As(err, &end) && end.Reason == wal.EndForeignSystem:
-		return inputErrorf("%s: %v; the WAL is of another cluster than the base", doing, err)
 	case errors.As(err, &end):
 		return &inconclusive{fmt.Sprintf("%s: the WAL cannot be read on: %v", doing, err)}
 	}

@@ -49,9 +49,9 @@ func main() { os.Exit(run(os.Args[1:])) }
 
 // run executes one command line and returns its exit code.
 func run(args []string) int {
-	// A reader that goes away is an error of the write, not our death: what was
-	// found must still be recorded.
-	signal.Ignore(syscall.SIGPIPE)
+	// A reader that goes away, or a file that may not grow (ulimit -f), is an
+	// error of the write, not our death: what was found must still be recorded.
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second ^C does not wait

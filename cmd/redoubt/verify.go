@@ -102,10 +102,11 @@ func (f *verifyFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	// The WAL is that of the history that leads to the official side.
+	// The WAL is that of the history that leads to the official side. If that
+	// side cannot be read, verify meets the same and says so in its result.
 	meta, err := official.Meta(ctx)
 	if err != nil {
-		return err
+		meta.TLI = 0
 	}
 	source, err := t.Source(ctx, meta.TLI)
 	if err != nil {

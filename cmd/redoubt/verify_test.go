@@ -38,6 +38,21 @@ func planted(t testing.TB) (bucket string, p plantedFaults) {
 	return bucket, p
 }
 
+// plantedSpan is a bucket with just the one span that ends at the lost write.
+func plantedSpan(t testing.TB) (bucket string, p plantedFaults) {
+	t.Helper()
+	from, f := fixture(t)
+	bucket = filepath.Join(t.TempDir(), "bucket")
+	tl := filepath.Join(f.LostWrite.Tenant, f.LostWrite.Timeline)
+	for _, part := range []string{"wal", "snapshots/" + f.LostWrite.Previous, "snapshots/" + f.LostWrite.Snapshot} {
+		link(t, filepath.Join(from, tl, part), filepath.Join(bucket, tl, part))
+	}
+	var err error
+	p.write, err = f.PlantLostWrite(bucket)
+	must(t, err)
+	return bucket, p
+}
+
 // TestVerifyVerdicts: clean is 0, a lost write 1, missing WAL 3, each with
 // what was found in the one JSON document on stdout, whose keys are the contract's.
 func TestVerifyVerdicts(t *testing.T) {
