@@ -63,7 +63,7 @@ var fast = sync.OnceValues(func() (string, error) {
 		return os.Executable()
 	}
 	path := filepath.Join(shared, "redoubt")
-	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput() //nolint:noctx // it ends with the tests
+	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("build redoubt: %w\n%s", err, out)
 	}

@@ -198,7 +198,7 @@ func untouched(t testing.TB, s span) (file string, hole int) {
 		must(t, err)
 		p := page.Page(before[:8192])
 		if bytes.Equal(before, after) && p.Special() == 8192 && p.Upper()-p.Lower() > 8 && p.Upper() < 8000 {
-			return h.Name, int(p.Lower()) + 4
+			return h.Name, p.Lower() + 4
 		}
 	}
 }

@@ -261,7 +261,8 @@ func (c *call) shrinkPosting(off int, positions wal.Offsets) error {
 		return err
 	}
 	var buf tupleBuffer
-	left := append(buf[:0], t.key...)
+	left := buf[:0]
+	left = append(left, t.key...)
 	next := 0
 	for i := range len(t.tids) / tidSize {
 		if next < positions.Len() && int(positions.At(next)) == i {

@@ -253,7 +253,6 @@ func TestSLRUTruncations(t *testing.T) {
 // TestTruncationsAddUp: of several the last one's end and, for members, the
 // first one's start count.
 func TestTruncationsAddUp(t *testing.T) {
-	const perMember = 1636
 	member := func(p uint32) pg.SLRUPage { return pg.SLRUPage{SLRU: pg.MultiXactMemberSLRU, Page: p} }
 	first := redo.SLRUCut{SLRU: pg.MultiXactMemberSLRU, From: 64, Page: 128}
 	both := redo.SLRUCut{SLRU: pg.MultiXactMemberSLRU, From: 128, Page: 256}.After(&first)
