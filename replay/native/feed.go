@@ -34,6 +34,9 @@ func newBatch() *batch {
 	return b
 }
 
+// feed hands all batches of a span to fn, in order.
+type feed func(ctx context.Context, fn func(*batch) error) error
+
 // stream is a pass over the records of a span.
 type stream struct {
 	src    replay.WALSource
@@ -69,10 +72,8 @@ func (s *stream) each(ctx context.Context, fn func(*batch) error) (err error) {
 		if fnErr != nil {
 			continue
 		}
-		if fnErr = safely(fn, b); fnErr != nil {
+		if fnErr = s.safely(fn, b); fnErr != nil {
 			cancel()
-		} else if s.seen != nil {
-			s.seen(b.recs[len(b.recs)-1].End)
 		}
 	}
 	switch {
@@ -84,15 +85,19 @@ func (s *stream) each(ctx context.Context, fn func(*batch) error) (err error) {
 	return decodeErr
 }
 
-// safely makes an error of a panic in fn, so that the decoder's goroutine and
-// the workers end as after any other error.
-func safely(fn func(*batch) error, b *batch) (err error) {
+// safely hands fn a batch and tells how far it is. It makes an error of a
+// panic, so that the decoder's goroutine and the workers end as after any
+// other error.
+func (s *stream) safely(fn func(*batch) error, b *batch) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = panicError(p)
 		}
 	}()
-	return fn(b)
+	if err = fn(b); err == nil && s.seen != nil {
+		s.seen(b.recs[len(b.recs)-1].End)
+	}
+	return err
 }
 
 // decode sends batches until the span's end.

@@ -32,6 +32,12 @@ type router struct {
 // replay did not reach the span's end; single blocks that could not be redone
 // are data in the Result.
 func (e *Engine) Replay(ctx context.Context) (*Result, error) {
+	st := &stream{src: e.src, span: e.span.Range, seen: e.cfg.Progress}
+	return e.replay(ctx, st.each)
+}
+
+// replay is Replay of what read hands it.
+func (e *Engine) replay(ctx context.Context, read feed) (*Result, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	r := &router{Engine: e, ctx: ctx, pending: make([][]item, e.workers), taint: make(map[pg.RmgrID]int64)}
 	workers := make([]*worker, e.workers)
@@ -48,8 +54,7 @@ func (e *Engine) Replay(ctx context.Context) (*Result, error) {
 				close(ch)
 			}
 		}()
-		st := &stream{src: e.src, span: e.span.Range, seen: e.cfg.Progress}
-		if err := st.each(ctx, r.batch); err != nil {
+		if err := read(ctx, r.batch); err != nil {
 			return err
 		}
 		return r.flush()

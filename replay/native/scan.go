@@ -40,9 +40,23 @@ type Stats struct {
 func (e *Engine) Scan(ctx context.Context) (*Scanned, error) {
 	out := &Scanned{}
 	st := &stream{src: e.src, span: e.span.Range, seen: e.cfg.Progress}
+	err := e.scan(ctx, st.each, out)
+	if st.reader != nil { // the source was opened
+		out.Major, out.SystemID = st.reader.Major(), st.reader.SystemID()
+	}
+	seg := e.src.SegmentSize()
+	if out.End > e.span.From {
+		out.WAL.Segments = int64(pg.SegmentOf(out.End-1, seg)-pg.SegmentOf(e.span.From, seg)) + 1
+		out.WAL.Bytes = int64(out.End - e.span.From)
+	}
+	return out, err
+}
+
+// scan is Scan of what read hands it.
+func (e *Engine) scan(ctx context.Context, read feed, out *Scanned) error {
 	var clears []redo.VMClear
 	var slru []redo.SLRUOp
-	err := st.each(ctx, func(b *batch) (err error) {
+	return read(ctx, func(b *batch) (err error) {
 		for i := range b.recs {
 			r := &b.recs[i]
 			out.count(r)
@@ -65,15 +79,6 @@ func (e *Engine) Scan(ctx context.Context) (*Scanned, error) {
 		}
 		return nil
 	})
-	if st.reader != nil { // the source was opened
-		out.Major, out.SystemID = st.reader.Major(), st.reader.SystemID()
-	}
-	seg := e.src.SegmentSize()
-	if out.End > e.span.From {
-		out.WAL.Segments = int64(pg.SegmentOf(out.End-1, seg)-pg.SegmentOf(e.span.From, seg)) + 1
-		out.WAL.Bytes = int64(out.End - e.span.From)
-	}
-	return out, err
 }
 
 func (s *Scanned) count(r *wal.Record) {
