@@ -44,6 +44,8 @@ type stream struct {
 	system uint64
 	reader *wal.Reader
 	seen   func(pg.LSN) // progress, may be nil
+	kept   bool         // batches live on when fn has returned
+	free   chan *batch  // those that do not
 }
 
 // each decodes the span in a goroutine of its own and hands fn the batches in
@@ -61,6 +63,7 @@ func (s *stream) each(ctx context.Context, fn func(*batch) error) (err error) {
 	s.reader = wal.NewReader(ws.ReadPages, wal.Config{Start: s.span.From, SegmentSize: s.src.SegmentSize(), SystemID: s.system})
 
 	ch := make(chan *batch, feedDepth)
+	s.free = make(chan *batch, feedDepth+2)
 	var decodeErr error
 	go func() {
 		defer close(ch)
@@ -74,6 +77,12 @@ func (s *stream) each(ctx context.Context, fn func(*batch) error) (err error) {
 		}
 		if fnErr = s.safely(fn, b); fnErr != nil {
 			cancel()
+		}
+		if !s.kept {
+			select {
+			case s.free <- b:
+			default:
+			}
 		}
 	}
 	switch {
@@ -100,6 +109,17 @@ func (s *stream) safely(fn func(*batch) error, b *batch) (err error) {
 	return err
 }
 
+// batch is one to fill.
+func (s *stream) batch() *batch {
+	select {
+	case b := <-s.free:
+		b.recs = b.recs[:0]
+		return b
+	default:
+		return newBatch()
+	}
+}
+
 // decode sends batches until the span's end.
 func (s *stream) decode(ctx context.Context, ch chan<- *batch) (err error) {
 	defer func() {
@@ -110,7 +130,7 @@ func (s *stream) decode(ctx context.Context, ch chan<- *batch) (err error) {
 	seg := s.src.SegmentSize()
 	at, done := s.span.From, false
 	for !done && at < s.span.To {
-		b, bytes := newBatch(), 0
+		b, bytes := s.batch(), 0
 		for len(b.recs) < batchRecords && bytes < batchBytes {
 			if done = nextRecord(at, seg) >= s.span.To; done {
 				break
