@@ -130,6 +130,18 @@ func TestRunVerdicts(t *testing.T) {
 		}
 	}
 
+	// A segment that no span needs is damaged: the scan of the run finds it, once it has changed.
+	segment := filepath.Join(tl, "wal", "000000010000000000000015.zst")
+	good := read(t, segment)
+	put(t, segment, flipped(len(good)/2)(good))
+	o = redoubt(t, "run", "-c", config, "--format", "json")
+	o.want(t, exitFindings)
+	if scan := parse[finding.Run](t, o.stdout).Timelines[0].Scan; scan == nil || len(scan.Damaged) != 1 || scan.Damaged[0].Segment != "000000010000000000000015" {
+		t.Errorf("%+v", scan)
+	}
+	must(t, os.Remove(segment))
+	must(t, os.Link(filepath.Join(from, "acme", "main", "wal", filepath.Base(segment)), segment))
+
 	damaged := filepath.Join(tl, "snapshots", "nightly-2", "base.tar.zst")
 	whole := read(t, damaged)
 	put(t, damaged, whole[:len(whole)/2])

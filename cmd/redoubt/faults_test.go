@@ -169,6 +169,8 @@ func TestResultNotDelivered(t *testing.T) {
 		{"findings as text", append(dirty.args(), "--format", "table"), exitFindings},
 		{"run", []string{"run", "-c", config, "--seed", "1"}, exitFindings},
 		{"report", []string{"report", "-c", config}, exitFindings},
+		{"scan", []string{"scan", "--wal", clean.wal}, exitInconclusive},
+		{"scan with findings", []string{"scan", "--wal", clean.wal, "--to", "0/9000000"}, exitFindings},
 		{"list", []string{"report", "-c", config, "--list"}, exitInconclusive},
 	} {
 		t.Run(c.name+" to a closed pipe", func(t *testing.T) {

@@ -85,23 +85,23 @@ func (f *scanFlags) run(cmd *cobra.Command) (err error) {
 			loc = below(f.wal, t.Tenant(), t.ID(), "snapshots")
 		}
 		r, err := scanTimeline(ctx, t, loc, opt)
-		if err != nil {
+		if ctx.Err() != nil {
 			prog.end()
-			return exitWith(exitInconclusive, err)
+			return ctx.Err()
+		}
+		if err != nil { // the other timelines are scanned all the same
+			r.Tenant, r.Timeline, r.Reasons = t.Tenant(), t.ID(), append(r.Reasons, err.Error())
 		}
 		results = append(results, r)
 	}
 	prog.end()
 	scan := scanner.Summarize(results, nil, time.Since(start))
 	out := cmd.OutOrStdout()
-	if err := f.print(out,
+	return exitFor(scan.Verdict, f.print(out,
 		func(w io.Writer) error { return reports.JSON(w, scan) },
 		func(w io.Writer) error {
 			return reports.ScanText(w, scan, reports.TextOptions{Color: isTerminal(out)})
-		}); err != nil {
-		return err
-	}
-	return verdictExit(scan.Verdict)
+		}))
 }
 
 func (f *scanFlags) options() (o scanner.Options, err error) {
@@ -130,22 +130,22 @@ func (f *scanFlags) options() (o scanner.Options, err error) {
 // scanTimeline scans one timeline; backups is where its base backups are, if
 // that is known.
 func scanTimeline(ctx context.Context, t *archive.Timeline, backups string, o scanner.Options) (scanner.Result, error) {
-	var why string
+	var doubts []string
 	if backups != "" {
 		found, err := snapshot.List(ctx, backups, snapshot.Options{})
 		if err != nil {
-			why = fmt.Sprintf("base backups could not be listed, so it is not known which WAL they need: %v", err)
+			doubts = append(doubts, fmt.Sprintf("base backups could not be listed, so it is not known which WAL they need: %v", err))
 		}
 		for _, b := range found {
-			if b.Err == nil {
-				o.Backups = append(o.Backups, scanner.Backup{Name: b.Name, TLI: b.Info.StartTLI, Start: b.Info.Redo, Stop: stopOf(b.Info)})
+			if b.Err != nil {
+				doubts = append(doubts, fmt.Sprintf("base backup %s cannot be read, so it is not known which WAL it needs: %v", b.Name, b.Err))
+				continue
 			}
+			o.Backups = append(o.Backups, scanner.Backup{Name: b.Name, TLI: b.Info.StartTLI, Start: b.Info.Redo, Stop: stopOf(b.Info)})
 		}
 	}
 	r, err := scanner.Timeline(ctx, t, o)
-	if why != "" {
-		r.Reasons = append(r.Reasons, why)
-	}
+	r.Reasons = append(r.Reasons, doubts...)
 	return r, err
 }
 

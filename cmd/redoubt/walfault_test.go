@@ -52,6 +52,7 @@ func TestVerifyDamagedWAL(t *testing.T) {
 			f.do(t, wal)
 			s.wal = wal
 			o := redoubt(t, s.args()...)
+			scanFinds(t, wal, f, o.code)
 			if o.code == exitClean && f.harmless {
 				same(t, "a harmless fault", clean[f.timeline], o.verification(t))
 				return
@@ -68,6 +69,27 @@ func TestVerifyDamagedWAL(t *testing.T) {
 				t.Errorf("verdict %s for %q", v.Verdict, v.Reasons)
 			}
 		})
+	}
+}
+
+// scanFinds wants a deep scan to see whatever kept verify from its work.
+func scanFinds(t testing.TB, wal string, f walFault, verified int) {
+	t.Helper()
+	o := redoubt(t, "scan", "--wal", wal, "--deep", "--from", "0/D00000", "--to", "0/1200000", "--format", "json")
+	switch {
+	case f.name == "all missing":
+		o.want(t, exitUsage, f.names)
+		return
+	case f.name == "missing 0C": // not in the range
+	case f.name == "all another cluster's": // a whole archive, though not the one asked for
+	case verified != exitClean:
+		o.want(t, exitFindings)
+	case o.code != exitClean && o.code != exitFindings:
+		t.Errorf("scan: exit code %d: %s%s", o.code, o.stdout, o.stderr)
+	}
+	scan := parse[finding.Scan](t, o.stdout)
+	if (scan.Verdict == finding.Clean) != (o.code == exitClean) || len(scan.Timelines) != 1 {
+		t.Errorf("scan: exit code %d, %+v", o.code, scan)
 	}
 }
 
