@@ -11,7 +11,9 @@ import (
 	"redoubt/internal/pg/page"
 )
 
-const hashChunk = 4096 // blocks
+// hashChunk is how many blocks' hashes are made room for at a time: 1 KiB, so
+// that a cluster of very many small relations costs little.
+const hashChunk = 128
 
 // baseIndex remembers, of a base that is streamed once, what the blocks that
 // no WAL touches must still be at the span's end: a hash of each page's normal
@@ -91,6 +93,9 @@ func (x *baseIndex) Blocks(f datadir.RelFile, first pg.BlockNumber, pages []byte
 func (x *baseIndex) EndRelation(f datadir.RelFile, size int64) error {
 	if compared(f) {
 		fi := x.fork(f.RelFork)
+		if f.Segment > 0 && size == 0 {
+			return nil // what a truncation leaves of a long relation's later files
+		}
 		fi.size = max(fi.size, pg.BlockNumber(int64(f.Segment)*pg.BlocksPerFile+size/pg.BlockSize))
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"redoubt/internal/pg"
@@ -33,7 +34,7 @@ func (s *spool) put(p []byte) (int64, error) {
 		if err := os.Remove(f.Name()); err != nil {
 			return 0, errors.Join(fmt.Errorf("unlink scratch file: %w", err), f.Close())
 		}
-		s.f = f
+		s.f, s.dir = f, filepath.Dir(f.Name())
 	}
 	if _, err := s.f.WriteAt(p, s.n*pg.BlockSize); err != nil {
 		return 0, fmt.Errorf("write scratch file in %s: %w; make room there, or name another --scratch", s.dir, err)
