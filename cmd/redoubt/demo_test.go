@@ -108,7 +108,7 @@ func ids(run finding.Run) (out []string) {
 // checked is 3 and says what; a source that is not there is 3 too.
 func TestRunVerdicts(t *testing.T) {
 	t.Parallel()
-	from, _ := fixture(t)
+	from := pristine(t)
 	bucket := filepath.Join(t.TempDir(), "bucket")
 	tl := filepath.Join(bucket, "acme", "main")
 	link(t, filepath.Join(from, "acme", "main"), tl)

@@ -69,7 +69,7 @@ func TestFullDisk(t *testing.T) {
 	t.Run("scratch for pages that differ", func(t *testing.T) {
 		d := smallDisk(t, 64<<10)
 		s := s
-		s.official = changed(t, s.official, false, map[string]change{table: zeroed(0, 26*8192)})
+		s.official = changed(t, s.official, false, table, zeroed(0, 26*8192))
 		o := d.run(t, s.args("--scratch", d.dir)...)
 		o.want(t, exitInconclusive, "scratch", d.dir, "another --scratch")
 	})
@@ -151,7 +151,7 @@ func TestResultNotDelivered(t *testing.T) {
 	t.Parallel()
 	bucket, faults := plantedSpan(t)
 	dirty := spanIn(bucket, "acme", "main", faults.write.Previous, faults.write.Snapshot)
-	whole, _ := fixture(t)
+	whole := pristine(t)
 	clean := spanIn(whole, "acme", "main", "nightly-1", "nightly-2")
 	dir := configured(t, bucket, "")
 	config := filepath.Join(dir, "config.yaml")

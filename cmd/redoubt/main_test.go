@@ -23,9 +23,10 @@ import (
 
 // The tests run redoubt as a process of its own: its exit code, its streams
 // and its death are what is tested. The process is the test binary under
-// another name (main calls os.Exit like any main), so that scripts and the
-// server are tested with the race detector where it is on.
-func TestMain(m *testing.M) { testscript.Main(tidy{m}, map[string]func(){"redoubt": main}) }
+// another name (main calls os.Exit like any main).
+func TestMain(m *testing.M) {
+	testscript.Main(tidy{m}, map[string]func(){"redoubt": main, "lay-out": layOut})
+}
 
 // tidy removes what the tests share.
 type tidy struct{ *testing.M }
@@ -45,30 +46,82 @@ func (m tidy) Run() int {
 
 var shared string // a directory for what several tests use
 
-// pristine is the demo's bucket as unpacked; nobody changes a file in it.
-var pristine = sync.OnceValues(func() (*demo.Fixture, error) { return demo.Unpack(filepath.Join(shared, "bucket")) })
-
-// fixture is the demo's bucket, to be read only.
-func fixture(t testing.TB) (dir string, f *demo.Fixture) {
-	t.Helper()
-	f, err := pristine()
-	must(t, err)
-	return filepath.Join(shared, "bucket"), f
-}
-
-// fast is a redoubt without the race detector, which makes it eight times as
-// slow: for the many runs under faults.
+// fast is the test binary without the race detector, which makes redoubt eight
+// times as slow: for the many runs under faults.
 var fast = sync.OnceValues(func() (string, error) {
 	if !raceDetector {
 		return os.Executable()
 	}
-	path := filepath.Join(shared, "redoubt")
-	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
+	path := filepath.Join(shared, "fast.test")
+	out, err := exec.Command("go", "test", "-c", "-o", path, ".").CombinedOutput() //nolint:noctx // it ends with the tests
 	if err != nil {
 		err = fmt.Errorf("build redoubt: %w\n%s", err, out)
 	}
 	return path, err
 })
+
+// buckets are the demo's: as unpacked, and with its faults.
+type buckets struct {
+	Fixture *demo.Fixture
+	Write   demo.LostWrite
+	Gap     demo.Removed
+}
+
+// layOut makes the buckets in pristine and planted below a directory and
+// describes them on stdout. It is a command, so that it is fast.
+func layOut() {
+	dir := os.Args[1]
+	var b buckets
+	var errs []error
+	note := func(err error) { errs = append(errs, err) }
+	for _, bucket := range []string{"pristine", "planted"} {
+		f, err := demo.Unpack(filepath.Join(dir, bucket))
+		note(err)
+		b.Fixture = f
+	}
+	if errors.Join(errs...) == nil {
+		var err error
+		b.Write, err = b.Fixture.PlantLostWrite(filepath.Join(dir, "planted"))
+		note(err)
+		b.Gap, err = b.Fixture.RemoveSegment(filepath.Join(dir, "planted"))
+		note(err)
+		note(json.NewEncoder(os.Stdout).Encode(b))
+	}
+	if err := errors.Join(errs...); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+var laidOut = sync.OnceValues(func() (b buckets, err error) {
+	path, err := fast()
+	if err != nil {
+		return b, err
+	}
+	c := exec.Command(path, shared) //nolint:noctx // it ends with the tests
+	c.Args[0] = "lay-out"
+	out, err := c.Output()
+	if err != nil {
+		return b, fmt.Errorf("lay out the demo's bucket: %w", err)
+	}
+	return b, json.Unmarshal(out, &b)
+})
+
+// pristine is the demo's bucket without faults. Nobody changes a file in it.
+func pristine(t testing.TB) (bucket string) {
+	t.Helper()
+	_, err := laidOut()
+	must(t, err)
+	return filepath.Join(shared, "pristine")
+}
+
+// planted is the demo's bucket with its two faults. Nobody changes a file in it.
+func planted(t testing.TB) (bucket string, p plantedFaults) {
+	t.Helper()
+	b, err := laidOut()
+	must(t, err)
+	return filepath.Join(shared, "planted"), plantedFaults{write: b.Write, gap: b.Gap}
+}
 
 // command is redoubt, to be started.
 func command(t testing.TB, args ...string) *exec.Cmd {

@@ -12,7 +12,7 @@ import (
 // TestScanKeys: a gap, damage and strangers in one document with the contract's keys.
 func TestScanKeys(t *testing.T) {
 	t.Parallel()
-	from, _ := fixture(t)
+	from := pristine(t)
 	wal := filepath.Join(t.TempDir(), "wal")
 	link(t, filepath.Join(from, "acme", "billing", "wal"), wal)
 	must(t, os.Remove(filepath.Join(wal, billingSegment)))

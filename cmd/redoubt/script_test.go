@@ -12,16 +12,20 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestScripts runs testdata/script. A script has the demo's bucket, without
-// faults, in bucket/, and the command
+// TestScripts runs testdata/script. A script has a copy of the demo's bucket,
+// without faults, in bucket/, and the command
 //
 //	exits CODE redoubt ARGS...
 func TestScripts(t *testing.T) {
-	bucket, _ := fixture(t)
+	bucket := pristine(t)
+	binary, err := fast()
+	must(t, err)
+	bin := withRedoubt(t, binary)
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"), RequireExplicitExec: true, RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("ACME", "bucket/acme/main")
+			env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
 			return os.CopyFS(filepath.Join(env.WorkDir, "bucket"), os.DirFS(bucket))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},

@@ -216,7 +216,7 @@ func TestServeEndsDuringRun(t *testing.T) {
 // TestServeAddressTaken: an address that another has is an error with its name.
 func TestServeAddressTaken(t *testing.T) {
 	t.Parallel()
-	bucket, _ := fixture(t)
+	bucket := pristine(t)
 	first := serve(t, serving(t, bucket, ""))
 	config := filepath.Join(configured(t, bucket, ""), "config.yaml")
 	address := strings.TrimPrefix(first.url, "http://")

@@ -24,32 +24,15 @@ func (s span) args(more ...string) []string {
 	return append([]string{"verify", "--base", s.base, "--wal", s.wal, "--official", s.official, "--format", "json"}, more...)
 }
 
-// planted is a bucket of its own with the demo's two faults.
-func planted(t testing.TB) (bucket string, p plantedFaults) {
-	t.Helper()
-	from, f := fixture(t)
-	bucket = filepath.Join(t.TempDir(), "bucket")
-	link(t, from, bucket)
-	var err error
-	p.write, err = f.PlantLostWrite(bucket)
-	must(t, err)
-	p.gap, err = f.RemoveSegment(bucket)
-	must(t, err)
-	return bucket, p
-}
-
 // plantedSpan is a bucket with just the one span that ends at the lost write.
 func plantedSpan(t testing.TB) (bucket string, p plantedFaults) {
 	t.Helper()
-	from, f := fixture(t)
+	from, p := planted(t)
 	bucket = filepath.Join(t.TempDir(), "bucket")
-	tl := filepath.Join(f.LostWrite.Tenant, f.LostWrite.Timeline)
-	for _, part := range []string{"wal", "snapshots/" + f.LostWrite.Previous, "snapshots/" + f.LostWrite.Snapshot} {
+	tl := filepath.Join(p.write.Tenant, p.write.Timeline)
+	for _, part := range []string{"wal", "snapshots/" + p.write.Previous, "snapshots/" + p.write.Snapshot} {
 		link(t, filepath.Join(from, tl, part), filepath.Join(bucket, tl, part))
 	}
-	var err error
-	p.write, err = f.PlantLostWrite(bucket)
-	must(t, err)
 	return bucket, p
 }
 

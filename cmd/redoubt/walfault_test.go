@@ -36,7 +36,7 @@ const (
 
 func TestVerifyDamagedWAL(t *testing.T) {
 	t.Parallel()
-	bucket, _ := fixture(t)
+	bucket := pristine(t)
 	clean := make(map[string]finding.Verification)
 	for _, timeline := range []string{"billing", "main"} {
 		o := redoubt(t, spanIn(bucket, "acme", timeline, "nightly-1", "nightly-2").args()...)
@@ -172,7 +172,7 @@ func flippedSegments() (out []walFault) {
 // duplicates stores a segment twice, under two compressions.
 func duplicates(t testing.TB) []walFault {
 	t.Helper()
-	bucket, _ := fixture(t)
+	bucket := pristine(t)
 	good := read(t, filepath.Join(bucket, "acme", "billing", "wal", billingSegment))
 	other := bytes.Clone(good)
 	other[500000] ^= 1
@@ -206,7 +206,7 @@ func gzipped(t testing.TB, b []byte) []byte {
 // strangers puts things at a segment's name that are not this segment.
 func strangers(t testing.TB) []walFault {
 	t.Helper()
-	bucket, _ := fixture(t)
+	bucket := pristine(t)
 	foreign := segment(t, filepath.Join(bucket, "globex", "main", "wal"), "00000001000000000000000F")
 	next := segment(t, filepath.Join(bucket, "acme", "billing", "wal"), "00000001000000000000000F")
 	at := func(name string, content []byte) func(testing.TB, string) {
