@@ -42,6 +42,7 @@ type Cluster struct {
 // Server makes and starts a cluster of a major version. It ends with the test.
 func Server(t T, major int, opts ...Option) *Cluster {
 	t.Helper()
+	later(t)
 	in, err := Find(major)
 	if err != nil {
 		SkipProof(t, "%v", err)

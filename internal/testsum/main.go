@@ -4,8 +4,12 @@
 //
 //	N passed, N failed, N skipped
 //
+// With -race it makes two passes: what a test puts off for being a proof with
+// servers (internal/pgtest) runs once more without the race detector.
+//
 // It fails if a test or a package did and, where REDOUBT_NO_SKIP=1 is set, if
-// any test was skipped.
+// any test was skipped; but for those that want data which may not be in the
+// repository ("SKIPPED, DATA"), which it names loudly.
 package main
 
 import (
@@ -13,20 +17,43 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 )
 
 func main() {
 	s := newSummary(os.Stdout)
-	err := run(os.Args[1:], s)
+	args := os.Args[1:]
+	err := run(args, s)
+	for _, second := range s.secondPass(args) {
+		err = errors.Join(err, run(second, s))
+	}
 	if ok := s.close(os.Getenv("REDOUBT_NO_SKIP") == "1", err); !ok {
 		os.Exit(1)
 	}
 }
 
+// secondPass makes the arguments of the runs, one per package, for what was put off.
+func (s *summary) secondPass(args []string) (runs [][]string) {
+	var flags []string
+	for _, a := range args {
+		if a != "-race" && !strings.Contains(a, "...") {
+			flags = append(flags, a)
+		}
+	}
+	for _, pkg := range slices.Sorted(maps.Keys(s.putOff)) {
+		names := slices.Sorted(maps.Keys(s.putOff[pkg]))
+		runs = append(runs, append(slices.Clone(flags), "-run", "^("+strings.Join(names, "|")+")$", pkg))
+	}
+	return runs
+}
+
 func run(args []string, s *summary) error {
 	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...) //nolint:noctx // it ends with its group at ^C
+	cmd.Env = append(os.Environ(), "REDOUBT_PUT_OFF=1")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

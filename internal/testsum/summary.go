@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -23,16 +24,18 @@ type test struct{ pkg, name string }
 // summary collects events.
 type summary struct {
 	w       io.Writer
-	output  map[test][]string // of tests and packages under way
-	passed  int               // tests and subtests
-	failed  int               // the same, and packages that fail without a test that does
-	skipped []string          // what and why
-	proofs  int               // how many of skipped are proofs
-	failing map[string]bool   // packages with a failed test
+	output  map[test][]string          // of tests and packages under way
+	passed  int                        // tests and subtests
+	failed  int                        // the same, and packages that fail without a test that does
+	skipped []string                   // what and why
+	data    []string                   // skipped for data that is not in the repository
+	putOff  map[string]map[string]bool // top-level tests for the second pass, by package
+	proofs  int                        // how many of skipped are proofs
+	failing map[string]bool            // packages with a failed test
 }
 
 func newSummary(w io.Writer) *summary {
-	return &summary{w: w, output: map[test][]string{}, failing: map[string]bool{}}
+	return &summary{w: w, output: map[test][]string{}, failing: map[string]bool{}, putOff: map[string]map[string]bool{}}
 }
 
 func (s *summary) line(line []byte) {
@@ -67,11 +70,27 @@ func (s *summary) testEnd(t test, e event) {
 		s.failing[t.pkg] = true
 		s.printf("--- FAIL: %s %s (%.2fs)\n%s", t.pkg, t.name, e.Elapsed, out)
 	case "skip":
-		if strings.Contains(out, "SKIPPED PROOF") {
-			s.proofs++
-		}
-		s.skipped = append(s.skipped, t.pkg+" "+t.name+": "+reason(out))
+		s.skip(t, out)
 	}
+}
+
+func (s *summary) skip(t test, out string) {
+	why := t.pkg + " " + t.name + ": " + reason(out)
+	switch {
+	case strings.Contains(out, "PUT OFF"):
+		top, _, _ := strings.Cut(t.name, "/")
+		if s.putOff[t.pkg] == nil {
+			s.putOff[t.pkg] = map[string]bool{}
+		}
+		s.putOff[t.pkg][top] = true
+		return
+	case strings.Contains(out, "SKIPPED, DATA"):
+		s.data = append(s.data, why)
+		return
+	case strings.Contains(out, "SKIPPED PROOF"):
+		s.proofs++
+	}
+	s.skipped = append(s.skipped, why)
 }
 
 // reason is the line that a skipped test printed, without the frame around it.
@@ -103,7 +122,7 @@ func (s *summary) packageEnd(t test, e event) {
 
 // close prints the end and reports whether all is well. err is how go test ended.
 func (s *summary) close(noSkip bool, err error) bool {
-	for _, line := range s.skipped {
+	for _, line := range slices.Concat(s.data, s.skipped) {
 		s.printf("skipped: %s\n", line)
 	}
 	ok := s.failed == 0
@@ -115,7 +134,7 @@ func (s *summary) close(noSkip bool, err error) bool {
 		s.printf("REDOUBT_NO_SKIP=1 and %d tests were skipped: that is a failure\n", len(s.skipped))
 		s.failed, ok = s.failed+len(s.skipped), false
 	}
-	s.printf("%d skipped proofs\n%d passed, %d failed, %d skipped\n", s.proofs, s.passed, s.failed, len(s.skipped))
+	s.printf("%d skipped proofs\n%d passed, %d failed, %d skipped\n", s.proofs, s.passed, s.failed, len(s.skipped)+len(s.data))
 	return ok && s.passed > 0
 }
 

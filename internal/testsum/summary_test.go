@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -68,5 +69,35 @@ func TestClose(t *testing.T) {
 		if got := s.close(c.noSkip, c.err); got != c.want {
 			t.Errorf("%s: %t, want %t", c.name, got, c.want)
 		}
+	}
+}
+
+// TestPutOff: a proof that is put off is no skip; it makes a second run,
+// without the race detector, of just its top-level test.
+func TestPutOff(t *testing.T) {
+	const events = `{"Action":"output","Package":"b","Test":"TestP/17","Output":"    x_test.go:1: PUT OFF to the pass without the race detector\n"}
+{"Action":"skip","Package":"b","Test":"TestP/17"}
+{"Action":"output","Package":"a","Test":"TestR","Output":"    x_test.go:1: PUT OFF to\n"}
+{"Action":"skip","Package":"a","Test":"TestR"}
+{"Action":"output","Package":"a","Test":"TestQ","Output":"    x_test.go:1: PUT OFF to\n"}
+{"Action":"skip","Package":"a","Test":"TestQ"}
+{"Action":"output","Package":"a","Test":"TestD","Output":"    x_test.go:1: SKIPPED, DATA: none\n"}
+{"Action":"skip","Package":"a","Test":"TestD"}
+{"Action":"pass","Package":"a","Test":"TestGood"}
+`
+	var out strings.Builder
+	s := newSummary(&out)
+	if err := s.read(strings.NewReader(events)); err != nil {
+		t.Fatal(err)
+	}
+	got := fmt.Sprint(s.secondPass([]string{"-race", "-timeout", "15m", "./..."}))
+	if want := "[[-timeout 15m -run ^(TestQ|TestR)$ a] [-timeout 15m -run ^(TestP)$ b]]"; got != want {
+		t.Errorf("second pass %s, want %s", got, want)
+	}
+	if !s.close(true, nil) {
+		t.Error("skips for missing data fail the run")
+	}
+	if !strings.Contains(out.String(), "skipped: a TestD: x_test.go:1: SKIPPED, DATA: none") {
+		t.Errorf("the missing data is not named:\n%s", out.String())
 	}
 }

@@ -18,7 +18,7 @@ import (
 func TestNeonSegment(t *testing.T) {
 	dir := os.Getenv("REDOUBT_NEON_DATA")
 	if dir == "" {
-		t.Skip("SKIPPED PROOF: REDOUBT_NEON_DATA names no directory with a WAL segment of Neon")
+		t.Skip("SKIPPED, DATA: REDOUBT_NEON_DATA names no directory with a WAL segment of Neon, which is not in the repository")
 	}
 	packed, err := os.ReadFile(filepath.Join(dir, "000000010000000000000001.zst"))
 	if err != nil {
