@@ -75,6 +75,8 @@ type Verification struct {
 	DiscrepancyCounts DiscrepancyCounts `json:"discrepancy_counts"`
 	Gaps              []Gap             `json:"gaps"`
 	Timing            Timing            `json:"timing"`
+	Maps              []RelationMap     `json:"maps,omitempty"`    // of relations with listed discrepancies, at most 100
+	Witness           *Witness          `json:"witness,omitempty"` // where a second engine ran
 }
 
 // Postgres identifies the cluster.
@@ -123,7 +125,11 @@ type Relation struct {
 	Database    pg.OID        `json:"database"`
 	RelFileNode pg.OID        `json:"relfilenode"`
 	Fork        pg.ForkNumber `json:"fork"`
-	Name        string        `json:"name,omitempty"`
+	Name        string        `json:"name,omitempty"` // schema.relation
+
+	DatabaseName string `json:"database_name,omitempty"`
+	IndexOf      string `json:"index_of,omitempty"` // schema.relation of the indexed table
+	ToastOf      string `json:"toast_of,omitempty"` // schema.relation of the table that a TOAST table or its index belongs to
 }
 
 // RelationOf converts a fork's locator.
@@ -137,6 +143,42 @@ type RecordRef struct {
 	Rmgr string `json:"rmgr"`
 	Op   string `json:"op"`
 	XID  pg.XID `json:"xid"`
+}
+
+// BlockRecord is one record in the history of a block.
+type BlockRecord struct {
+	RecordRef
+	End   pg.LSN `json:"end"`   // what redo stores as page LSN
+	Image bool   `json:"image"` // it replaces the whole page
+}
+
+// PagePair holds the two versions of a block that differs, pg.BlockSize bytes
+// each; an absent one is empty. They are customers' data: with Masked the
+// contents of tuples and index items are zeros on both sides, headers are not.
+type PagePair struct {
+	Official []byte `json:"official,omitempty"`
+	Replayed []byte `json:"replayed,omitempty"`
+	Masked   bool   `json:"masked"`
+}
+
+// RelationMap shows where in a relation fork its discrepancies are.
+type RelationMap struct {
+	Relation       Relation   `json:"relation"`
+	OfficialBlocks int64      `json:"official_blocks"` // -1: no such fork
+	ReplayedBlocks int64      `json:"replayed_blocks"` // -1: no such fork
+	Touched        [][2]int64 `json:"touched"`         // half-open ranges of blocks that the span's WAL touches, at most 256; where there are more, close ones are joined
+	Tainted        [][2]int64 `json:"tainted"`         // the same, of blocks that could not be verified
+	Different      [][2]int64 `json:"different"`       // the same, of blocks with a critical or warning discrepancy; these are never joined over an equal block unless there are more than 256
+}
+
+// Witness is what the second engine, a real PostgreSQL, said.
+type Witness struct {
+	Engine         string  `json:"engine"`          // server
+	Version        string  `json:"version"`         // of the server: 17.10
+	BlocksCompared int64   `json:"blocks_compared"` // with the native engine's
+	Differing      int64   `json:"differing"`       // of them
+	Seconds        float64 `json:"seconds"`
+	Log            string  `json:"log,omitempty"` // the end of the server's log, at most 16 KiB
 }
 
 // Discrepancy is one block, relation or SLRU page that differs.
@@ -155,6 +197,12 @@ type Discrepancy struct {
 	ByteRanges        [][2]int   `json:"byte_ranges"` // half open, within the page
 	Blame             Blame      `json:"blame"`
 	Explanation       string     `json:"explanation"`
+
+	FirstDivergentReason string        `json:"first_divergent_reason,omitempty"` // why first_divergent_lsn is absent
+	ConfirmedBy          string        `json:"confirmed_by,omitempty"`           // the second engine that replayed the block too: server
+	Records              []BlockRecord `json:"records,omitempty"`                // of the span and the block, around the divergence, ascending; at most 40
+	RecordsTotal         int64         `json:"records_total,omitempty"`          // of the span and the block
+	Pages                *PagePair     `json:"pages,omitempty"`
 }
 
 // DiscrepancyCounts is complete even where the list is cut.

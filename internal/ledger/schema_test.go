@@ -56,6 +56,8 @@ func fill(v reflect.Value, n *int) {
 		v.SetMapIndex(reflect.ValueOf(fmt.Sprintf("k\x00'%d", *n)), elem)
 	case reflect.String:
 		v.SetString(fmt.Sprintf("text \"%d\"", *n))
+	case reflect.Bool:
+		v.SetBool(true)
 	case reflect.Float64:
 		v.SetFloat(float64(*n) + 0.1)
 	case reflect.Int, reflect.Int64:
