@@ -39,3 +39,9 @@ func explain(err error) error {
 	}
 	return fmt.Errorf("%w (%s)", err, cure)
 }
+
+// busy reports whether another connection holds a lock.
+func busy(err error) bool {
+	var e sqlite3.Error
+	return errors.As(err, &e) && (e.Code == sqlite3.ErrBusy || e.Code == sqlite3.ErrLocked)
+}

@@ -31,6 +31,11 @@ import (
 // busyTimeout is how long a connection waits for another process's lock.
 const busyTimeout = 30 * time.Second
 
+// openRetry is the pause before another try to open a ledger that is locked:
+// SQLite does not wait by itself where two connections turn a new file's
+// journal to WAL at once, or one opens while the last other one folds the log.
+const openRetry = 20 * time.Millisecond
+
 // readers is the number of connections that may read at once.
 const readers = 4
 
@@ -45,7 +50,12 @@ type Ledger struct {
 // directory too) and brings an older schema up to date. A newer schema, or a
 // file that is no ledger, is an error.
 func Open(path string) (*Ledger, error) {
+	start := time.Now()
 	l, err := open(path)
+	for busy(err) && time.Since(start) < busyTimeout {
+		time.Sleep(openRetry)
+		l, err = open(path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open ledger %s: %w", path, explain(err))
 	}
