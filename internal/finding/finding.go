@@ -159,6 +159,8 @@ type PagePair struct {
 	Official []byte `json:"official,omitempty"`
 	Replayed []byte `json:"replayed,omitempty"`
 	Masked   bool   `json:"masked"`
+
+	OfficialChecksum uint16 `json:"official_checksum,omitempty"` // what the contents of the page, before it was masked, add up to; never 0
 }
 
 // RelationMap shows where in a relation fork its discrepancies are.
@@ -194,7 +196,8 @@ type Discrepancy struct {
 	ReplayedLSN       *pg.LSN    `json:"replayed_lsn,omitempty"`
 	FirstDivergentLSN *pg.LSN    `json:"first_divergent_lsn,omitempty"`
 	LastRecord        *RecordRef `json:"last_record,omitempty"`
-	ByteRanges        [][2]int   `json:"byte_ranges"` // half open, within the page
+	ByteRanges        [][2]int   `json:"byte_ranges"`     // half open, within the page
+	Items             [][2]int   `json:"items,omitempty"` // half-open ranges of offset numbers: the tuples or index items that differ, wherever on the page they lie
 	Blame             Blame      `json:"blame"`
 	Explanation       string     `json:"explanation"`
 

@@ -64,6 +64,8 @@ func fill(v reflect.Value, n *int) {
 		v.SetInt(int64(*n)<<40 + 1)
 	case reflect.Uint8:
 		v.SetUint(uint64(*n) % 4)
+	case reflect.Uint16:
+		v.SetUint(uint64(*n) + 1<<15)
 	case reflect.Uint32:
 		v.SetUint(uint64(*n) + 1<<31)
 	case reflect.Uint64:

@@ -17,3 +17,5 @@ ALTER TABLE discrepancies ADD COLUMN records_total INTEGER GENERATED ALWAYS AS (
 ALTER TABLE discrepancies ADD COLUMN pages_official TEXT GENERATED ALWAYS AS (json_extract(discrepancy, '$.pages.official')) VIRTUAL;
 ALTER TABLE discrepancies ADD COLUMN pages_replayed TEXT GENERATED ALWAYS AS (json_extract(discrepancy, '$.pages.replayed')) VIRTUAL;
 ALTER TABLE discrepancies ADD COLUMN pages_masked INTEGER GENERATED ALWAYS AS (json_extract(discrepancy, '$.pages.masked')) VIRTUAL;
+ALTER TABLE discrepancies ADD COLUMN pages_official_checksum INTEGER GENERATED ALWAYS AS (json_extract(discrepancy, '$.pages.official_checksum')) VIRTUAL;
+ALTER TABLE discrepancies ADD COLUMN items TEXT GENERATED ALWAYS AS (json_extract(discrepancy, '$.items')) VIRTUAL;
