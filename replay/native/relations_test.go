@@ -204,22 +204,25 @@ func TestDropDatabase(t *testing.T) {
 	}
 }
 
+// unknownRmgr is an extension's resource manager.
+const unknownRmgr = pg.RmgrID(200)
+
 // TestUnknownRedo: blocks of an unknown resource manager are tainted until
 // they are logged whole; what it did on pages that it made is no finding.
 func TestUnknownRedo(t *testing.T) {
 	init := ref(tableA, 7)
 	init.WillInit = true
 	s := &script{t: t}
-	s.add(pg.RmgrGin, 0x00, nil, init)
-	s.add(pg.RmgrGin, 0x20, nil, ref(tableA, 7))
-	s.add(pg.RmgrGin, 0x20, nil, ref(tableA, 9)) // beyond the end
-	s.add(pg.RmgrGin, 0x20, nil, ref(tableA, 1))
+	s.add(unknownRmgr, 0x00, nil, init)
+	s.add(unknownRmgr, 0x20, nil, ref(tableA, 7))
+	s.add(unknownRmgr, 0x20, nil, ref(tableA, 9)) // beyond the end
+	s.add(unknownRmgr, 0x20, nil, ref(tableA, 1))
 	s.add(201, 0x01, nil)
 	s.add(201, 0x00, nil)
 	tainted := *s
 	res := tainted.play(Config{Workers: 2}, table(tableA, 3))
 	for _, b := range []pg.BlockNumber{7, 9, 1} {
-		if p := pageOf(t, res, tableA, b); !p.Tainted || p.TaintedBy != pg.RmgrGin || p.Invalid != 0 || p.Failed != nil {
+		if p := pageOf(t, res, tableA, b); !p.Tainted || p.TaintedBy != unknownRmgr || p.Invalid != 0 || p.Failed != nil {
 			t.Errorf("block %d: %+v", b, p)
 		}
 	}

@@ -134,6 +134,8 @@ func (p *proof) record(rec *wal.Record) {
 	}
 	p.countSpecial(rec)
 	p.countBtree(rec)
+	p.countGin(rec)
+	p.countSPGist(rec)
 	for i := range rec.Blocks {
 		p.reference(rec, &rec.Blocks[i])
 	}
@@ -351,13 +353,15 @@ func (p *proof) compareDirectory(dir string) {
 	}
 }
 
-// proves says whether the proof is about pages of that kind. Sequences are
+// kinds are the pages that a resource manager's records change. Sequences are
 // left out: replay is ahead of them.
+var kinds = map[pg.RmgrID]page.Kind{pg.RmgrHeap: page.KindHeap, pg.RmgrBtree: page.KindBtree, pg.RmgrGin: page.KindGin, pg.RmgrSPGist: page.KindSPGist}
+
+// proves says whether the proof is about pages of that kind.
 func (p *proof) proves(kind page.Kind, fork pg.ForkNumber) bool {
-	if slices.Contains(p.rmgrs, pg.RmgrBtree) {
-		return kind == page.KindBtree
-	}
-	return kind == page.KindHeap || fork == pg.VMFork
+	return slices.ContainsFunc(p.rmgrs, func(m pg.RmgrID) bool {
+		return kinds[m] == kind && kind != page.KindUnknown || m == pg.RmgrHeap && fork == pg.VMFork
+	})
 }
 
 func (p *proof) compareLast(b pg.Block, got, want page.Page, kind page.Kind) {

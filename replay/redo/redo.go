@@ -97,6 +97,10 @@ func (c *call) redo() error {
 		return redoBtree(c)
 	case pg.RmgrSequence:
 		return redoSequence(c)
+	case pg.RmgrGin:
+		return redoGin(c)
+	case pg.RmgrSPGist:
+		return redoSPGist(c)
 	}
 	return ErrUnsupported
 }
@@ -105,7 +109,7 @@ func (c *call) redo() error {
 // the blocks it references without an image are tainted.
 func Supported(r pg.RmgrID) bool {
 	switch r {
-	case pg.RmgrXLOG, pg.RmgrHeap, pg.RmgrHeap2, pg.RmgrBtree, pg.RmgrSequence:
+	case pg.RmgrXLOG, pg.RmgrHeap, pg.RmgrHeap2, pg.RmgrBtree, pg.RmgrSequence, pg.RmgrGin, pg.RmgrSPGist:
 		return true
 	}
 	return false
