@@ -1,0 +1,200 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/page"
+	"redoubt/internal/pg/wal"
+	"redoubt/internal/pgtest"
+	"redoubt/replay/native"
+)
+
+// difference is what a comparison of the two engines counts and finds.
+type difference struct {
+	blocks, touched, tainted, holes, slrus, maps int
+	found                                        []string
+}
+
+func (d *difference) failf(format string, args ...any) {
+	d.found = append(d.found, fmt.Sprintf(format, args...))
+}
+
+// compareEngines holds what the server left against what the native engine
+// made: every block of every fork but those of unlogged relations, byte by
+// byte but for the checksum; sizes, SLRU pages and relation maps.
+func compareEngines(t *testing.T, n replayed, s *Result) *difference {
+	t.Helper()
+	d := &difference{}
+	left := newDump()
+	must(t, s.Walk(context.Background(), left))
+	unlogged := map[pg.RelFileLocator]bool{}
+	for f := range left.rels {
+		if f.Fork == pg.InitFork {
+			unlogged[f.RelFileLocator] = true
+		}
+	}
+	seen := map[pg.RelFork]bool{}
+	for _, f := range n.Forks() {
+		seen[f.RelFork] = true
+		if unlogged[f.RelFileLocator] && f.Fork != pg.InitFork {
+			continue
+		}
+		got, ok := left.rels[f.RelFork]
+		if size := pg.BlockNumber(len(got) / pg.BlockSize); !ok || size != f.Size {
+			d.failf("%s: the server has %d blocks (there: %t), the native engine %d", f.RelFork, size, ok, f.Size)
+			continue
+		}
+		for b := range f.Size {
+			d.block(t, n, f, b, got[int(b)*pg.BlockSize:][:pg.BlockSize])
+		}
+	}
+	for f := range left.rels {
+		if !seen[f] && (!unlogged[f.RelFileLocator] || f.Fork == pg.InitFork) {
+			d.failf("%s: only the server has it, with %d blocks", f, len(left.rels[f])/pg.BlockSize)
+		}
+	}
+	d.compareSLRUs(t, n, left)
+	for _, k := range n.RelMaps() {
+		d.maps++
+		if !bytes.Equal(n.RelMap(k.Spc, k.DB), left.maps[k]) {
+			d.failf("relation map %v differs", k)
+		}
+	}
+	if len(left.maps) != d.maps {
+		d.failf("%d relation maps, the native engine has %d", len(left.maps), d.maps)
+	}
+	return d
+}
+
+func (d *difference) block(t *testing.T, n replayed, f native.Fork, b pg.BlockNumber, got []byte) {
+	p, want := n.page(t, f, b)
+	d.blocks++
+	if p.Touched {
+		d.touched++
+	}
+	if p.Tainted {
+		d.tainted++
+		return
+	}
+	got, want = slices.Clone(got), slices.Clone(want)
+	clearChecksum(got)
+	clearChecksum(want)
+	if bytes.Equal(got, want) {
+		return
+	}
+	clearHole(got)
+	clearHole(want)
+	if bytes.Equal(got, want) {
+		d.holes++
+		return
+	}
+	d.failf("%s block %d differs at %v; last record %s %s at %s; LSN %s on the server, %s natively", f.RelFork, b, page.Differences(got, want),
+		p.Last.Rmgr, p.Last.OpName(s2major(n)), p.Last.LSN, page.Page(got).LSN(), page.Page(want).LSN())
+}
+
+func s2major(n replayed) int { return n.base.control.Major() }
+
+func clearChecksum(p []byte) { p[8], p[9] = 0, 0 }
+
+// clearHole zeroes what lies between pd_lower and pd_upper.
+func clearHole(p []byte) {
+	lower, upper := int(p[12])|int(p[13])<<8, int(p[14])|int(p[15])<<8
+	if lower >= 24 && lower <= upper && upper <= len(p) {
+		clear(p[lower:upper])
+	}
+}
+
+func (d *difference) compareSLRUs(t *testing.T, n replayed, left *dump) {
+	want := map[pg.SLRUPage][]byte{}
+	for p, b := range n.base.slrus {
+		if !n.SLRURemoved(p.SLRU) {
+			want[p] = b
+		}
+	}
+	for s := range pg.SLRU(pg.NumSLRUs) {
+		for _, no := range n.SLRUPages(s) {
+			p := pg.SLRUPage{SLRU: s, Page: no}
+			b, _, _, err := n.SLRUPage(p, make([]byte, pg.BlockSize))
+			must(t, err)
+			want[p] = slices.Clone(b)
+		}
+	}
+	zero := make([]byte, pg.BlockSize)
+	for p, b := range want {
+		d.slrus++
+		if got := left.slrus[p]; !n.SLRUTruncated(p) && !bytes.Equal(got, b) {
+			d.failf("%v differs at %v (there: %t)", p, page.Differences(got, b), got != nil)
+		}
+	}
+	for p, b := range left.slrus {
+		if want[p] == nil && !n.SLRUTruncated(p) && !bytes.Equal(b, zero) {
+			d.failf("%v: only the server has it", p)
+		}
+	}
+}
+
+func (d *difference) report(t *testing.T, what string) {
+	t.Helper()
+	t.Logf("%s: %d blocks (%d touched, %d tainted, %d differ in the hole), %d SLRU pages, %d maps equal", what, d.blocks, d.touched, d.tainted, d.holes, d.slrus, d.maps)
+	if len(d.found) > 0 {
+		slices.Sort(d.found)
+		t.Errorf("%s: %d differences, the first:\n%s", what, len(d.found), strings.Join(d.found[:min(len(d.found), 12)], "\n"))
+	}
+}
+
+// ends are the LSNs at which a workload is compared: the end of its WAL, and
+// some within, at starts of records.
+func (w *world) ends(t *testing.T, seed uint64) []pg.LSN {
+	t.Helper()
+	n := 3
+	if os.Getenv("REDOUBT_PROVE") == "1" {
+		n = 20
+	}
+	var starts []pg.LSN
+	s, err := w.wal.Open(context.Background(), w.start)
+	must(t, err)
+	r := wal.NewReader(s.ReadPages, wal.Config{Start: w.start, SegmentSize: w.wal.SegmentSize()})
+	var rec wal.Record
+	end := pg.LSN(0)
+	for r.Next(&rec) == nil {
+		end = rec.End
+		if rec.LSN >= w.first {
+			starts = append(starts, rec.LSN)
+		}
+	}
+	must(t, s.Close())
+	out := []pg.LSN{end}
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	for range n {
+		out = append(out, starts[rnd.IntN(len(starts))])
+	}
+	return out
+}
+
+// differential compares the engines on a workload at its end and within.
+func differential(t *testing.T, w *world, seed uint64) {
+	t.Helper()
+	for _, to := range w.ends(t, seed) {
+		res := w.serve(t, to)
+		compareEngines(t, w.native(t, to), res).report(t, fmt.Sprintf("%d up to %s in %.1f s", w.major, to, res.Took.Seconds()))
+	}
+}
+
+func TestMixed(t *testing.T) {
+	for _, major := range pgtest.Majors {
+		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			w := history(t, major, func(c *pgtest.Cluster) {
+				pgtest.Mixed{Seed: 1, Clients: 3, Crashes: 1}.Run(c)
+			}, pgtest.Conf("track_commit_timestamp", "on"), pgtest.Checksums(major == 17))
+			differential(t, w, 1)
+		})
+	}
+}
