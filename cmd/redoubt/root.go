@@ -42,7 +42,7 @@ checked; 3 inconclusive, not everything could be checked.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.AddCommand(demoCommand(), runCommand(), serveCommand(), verifyCommand(), scanCommand(),
-		waldumpCommand(), reportCommand(), versionCommand())
+		waldumpCommand(), reportCommand(), checkCommand(), versionCommand())
 	return root
 }
 
@@ -64,6 +64,7 @@ type output struct {
 
 func (o *output) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.format, "format", "table", "how to print the result: table or json")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]cobra.Completion{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 }
 
 func (o *output) check() error {

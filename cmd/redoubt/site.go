@@ -169,6 +169,11 @@ func (s *site) Snapshots(ctx context.Context, k ledger.TimelineKey) ([]scheduler
 	if err != nil {
 		return nil, err
 	}
+	return schedulable(found), nil
+}
+
+// schedulable are backups as the scheduler wants them.
+func schedulable(found []snapshot.Backup) []scheduler.Snapshot {
 	out := make([]scheduler.Snapshot, 0, len(found))
 	for _, b := range found {
 		if b.Err != nil {
@@ -184,7 +189,7 @@ func (s *site) Snapshots(ctx context.Context, k ledger.TimelineKey) ([]scheduler
 			Name: b.Name, Redo: m.Redo, End: end, Online: m.Online, TLI: m.TLI, Major: m.Major, SystemID: m.SystemID,
 		})
 	}
-	return out, nil
+	return out
 }
 
 // verify fits scheduler.Verifier.

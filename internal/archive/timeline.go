@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"sync"
+	"time"
 
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
@@ -39,6 +40,12 @@ func (t *Timeline) ID() string { return t.id }
 
 // Location is where the WAL is, without credentials.
 func (t *Timeline) Location() string { return t.store.Location() }
+
+// Skew says by how much the store's clock is ahead of this machine's, if the
+// store tells when it is asked for the file stored under key.
+func (t *Timeline) Skew(ctx context.Context, key string) (ahead time.Duration, known bool, err error) {
+	return t.store.Skew(ctx, key)
+}
 
 // identifyTries is how many segments are opened to find one that can be read.
 const identifyTries = 16
