@@ -166,6 +166,9 @@ func (r *run) explainBlock(m mismatch, base []byte, history []native.Touch, know
 	if d.Kind == "" {
 		return nil // equal after all, and nothing else speaks against it
 	}
+	if known {
+		r.addPages(&d, m, official, replayed)
+	}
 	r.add(d)
 	return nil
 }
@@ -317,6 +320,7 @@ func (r *run) finish(err error, took time.Duration) {
 	slices.SortStableFunc(r.found, func(a, b finding.Discrepancy) int {
 		return cmp.Or(cmp.Compare(rank(a.Severity), rank(b.Severity)), cmp.Compare(a.File, b.File), cmp.Compare(a.Offset, b.Offset))
 	})
+	trimPages(r.found)
 	for i := range r.found {
 		r.found[i].ID = r.id(&r.found[i])
 	}

@@ -67,6 +67,7 @@ type Options struct {
 	Seed           int64   // of Sample
 	Native         native.Config
 	All            bool   // list all discrepancies, not 1,000
+	ShowBytes      bool   // pages of discrepancies are kept whole; otherwise without what their users stored in them
 	Timeline       string // names the timeline in the ids of discrepancies
 	// Progress, if set, is told how far a stage is, in bytes; a total of 0 is
 	// not known. It may be called by several goroutines.
@@ -104,6 +105,7 @@ type run struct {
 	orphans        map[pg.RelFileLocator]bool // relations that no transaction committed, of those that differ
 	sizes          []sizeFinding
 	found          []finding.Discrepancy
+	pages          map[finding.Severity]int // discrepancies that carry their pages
 }
 
 // sizeFinding is a relation fork whose size differs, or that one side lacks.
@@ -121,7 +123,7 @@ func Run(ctx context.Context, o Options) (*finding.Verification, error) {
 	if o.Native.Workers <= 0 {
 		o.Native.Workers = runtime.GOMAXPROCS(0)
 	}
-	r := &run{Options: o, out: newVerification(), tally: newTally(), spool: &spool{dir: cmp.Or(o.Native.Scratch, os.TempDir())}}
+	r := &run{Options: o, out: newVerification(), tally: newTally(), pages: make(map[finding.Severity]int), spool: &spool{dir: cmp.Or(o.Native.Scratch, os.TempDir())}}
 	err := r.guarded(ctx)
 	err = errors.Join(err, r.close())
 	r.finish(err, time.Since(start))

@@ -67,6 +67,7 @@ func TestDemo(t *testing.T) {
 	o.want(t, exitFindings)
 	first := parse[finding.Run](t, o.stdout)
 	same(t, "ids", ids(run), ids(first))
+	checkLostWrite(t, run)
 	checkPage(t, page, list[1].ID, "redoubt run -c "+config)
 
 	redoubt(t, "demo", "--keep", dir).want(t, exitUsage, "is not empty: name a new directory")
@@ -89,6 +90,20 @@ func checkRun(t testing.TB, run finding.Run) {
 	}
 	if verdicts[finding.Clean] != 4 || verdicts[finding.Discrepancies] != 1 || verdicts[finding.Inconclusive] != 1 {
 		t.Errorf("verdicts %v", verdicts)
+	}
+}
+
+// checkLostWrite wants the planted page with its two versions and the rows it hits.
+func checkLostWrite(t testing.TB, run finding.Run) {
+	t.Helper()
+	for _, tl := range run.Timelines {
+		for _, v := range tl.Spans {
+			for _, d := range v.Discrepancies {
+				if d.Pages == nil || !d.Pages.Masked || len(d.Pages.Official) != 8192 || len(d.Pages.Replayed) != 8192 || d.Pages.OfficialChecksum == 0 || len(d.Items) == 0 {
+					t.Errorf("%s of %s block %d: items %v, pages %+v", d.Kind, d.File, *d.Block, d.Items, d.Pages)
+				}
+			}
+		}
 	}
 }
 

@@ -223,6 +223,7 @@ func (s *site) verify(ctx context.Context, spec scheduler.SpanSpec) (_ finding.V
 	v, err := verify.Run(ctx, verify.Options{
 		Base: base, Official: official, WAL: wal, Timeline: spec.Tenant + "/" + spec.Timeline,
 		Sample: s.cfg.Jobs[spec.Job].Sample, Seed: spec.Seed, Native: engine,
+		ShowBytes: s.cfg.Reports.PageBytes == "shown",
 	})
 	if v == nil {
 		v = &finding.Verification{}

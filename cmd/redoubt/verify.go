@@ -32,6 +32,7 @@ type verifyFlags struct {
 	memory, scratch     string
 	all                 bool
 	html, progress      string
+	pageBytes           string
 }
 
 func verifyCommand() *cobra.Command {
@@ -77,6 +78,7 @@ pg_basebackup wrote. Both are only read.`,
 	fl.StringVar(&f.scratch, "scratch", "", "directory for pages beyond --memory (default: the system's)")
 	fl.BoolVar(&f.all, "all", false, "list every discrepancy, benign ones too (default: the first 1,000)")
 	fl.StringVar(&f.html, "html", "", "also write a report page to this file")
+	fl.StringVar(&f.pageBytes, "page-bytes", "masked", "what users stored in pages that differ, in report and JSON: masked or shown")
 	fl.StringVar(&f.progress, "progress", "auto", "progress on stderr: auto or never")
 	return cmd
 }
@@ -135,6 +137,9 @@ func (f *verifyFlags) options() (o verify.Options, err error) {
 	if f.engine != "native" {
 		return o, fmt.Errorf("--engine %s: this version replays with the native engine only", f.engine)
 	}
+	if f.pageBytes != "masked" && f.pageBytes != "shown" {
+		return o, fmt.Errorf("--page-bytes %s: want masked or shown", f.pageBytes)
+	}
 	if f.pgBin != "" {
 		return o, errors.New("--pg-bin: the native engine needs no binaries of PostgreSQL; leave it out")
 	}
@@ -165,6 +170,7 @@ func (f *verifyFlags) options() (o verify.Options, err error) {
 		return o, fmt.Errorf("--memory: %w", err)
 	}
 	o.Sample, o.Seed, o.All = f.sample, f.seed, f.all
+	o.ShowBytes = f.pageBytes == "shown"
 	o.Native = native.Config{Workers: f.workers, Memory: int64(memory), Scratch: f.scratch}
 	return o, nil
 }

@@ -88,7 +88,7 @@ type Scratch struct {
 // Reports says where reports go and whether they show bytes of pages.
 type Reports struct {
 	Dir       string `yaml:"dir"`
-	PageBytes string `yaml:"page_bytes"` // masked
+	PageBytes string `yaml:"page_bytes"` // masked, shown
 }
 
 // HTTP is the address of serve and its token.

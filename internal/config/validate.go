@@ -29,7 +29,7 @@ func validate(c *Config, d *document) {
 	if c.Workers < 0 || c.Workers > 1024 {
 		d.fail("workers", "%d is not between 0 (one per core) and 1024", c.Workers)
 	}
-	available(d, "reports.page_bytes", c.Reports.PageBytes, []string{"masked"}, []string{"shown"})
+	oneOf(d, "reports.page_bytes", c.Reports.PageBytes, "masked", "shown")
 	oneOf(d, "log.format", c.Log.Format, "text", "json")
 	oneOf(d, "log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf(d, "metrics.per_timeline", c.Metrics.PerTimeline, "failing", "all")
