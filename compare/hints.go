@@ -79,7 +79,7 @@ func (c *pair) opposed(field string, xid pg.XID, ho, hr XactState) string {
 		return ""
 	}
 	s := c.in.XactState(xid)
-	if s == ho || s == XactUnknown && ho == XactAborted { // a crashed transaction has no status
+	if s == ho || s == XactNotKnown || s == XactUnknown && ho == XactAborted { // a crashed transaction has no status
 		return ""
 	}
 	return fmt.Sprintf("the official hint bits say that its %s %d %s, but by pg_xact it %s", field, xid, ho, s)

@@ -70,6 +70,7 @@ const (
 	XactUnknown XactState = iota
 	XactCommitted
 	XactAborted
+	XactNotKnown // nobody can say: its page of pg_xact is not at hand
 )
 
 // Result is a verdict. The zero Result, but for Equal, never leaves this package.

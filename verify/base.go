@@ -134,6 +134,7 @@ func (r *run) baseConsistent(s *native.Scanned) error {
 func (r *run) walkBase(ctx context.Context) error {
 	p := newPool(ctx, r.Native.Workers)
 	r.index = newBaseIndex(p, r.a.Touched)
+	r.index.xacts = r.xacts
 	if r.clean {
 		r.index.limit = r.out.Span.From
 	}

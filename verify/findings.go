@@ -54,7 +54,18 @@ func (r *run) discrepancies(ctx context.Context) error {
 		return err
 	}
 	r.future()
-	return r.checkClaims(ctx)
+	if err := r.checkClaims(ctx); err != nil {
+		return err
+	}
+	return r.name(ctx, r.listed())
+}
+
+// listed are the discrepancies that the result lists, worst first.
+func (r *run) listed() []finding.Discrepancy {
+	slices.SortStableFunc(r.found, func(a, b finding.Discrepancy) int {
+		return cmp.Or(cmp.Compare(rank(a.Severity), rank(b.Severity)), cmp.Compare(a.File, b.File), cmp.Compare(a.Offset, b.Offset))
+	})
+	return r.found[:min(len(r.found), r.listLimit())]
 }
 
 // leaveOutOrphans finds out which of the relations that differ are nobody's.
@@ -84,6 +95,7 @@ func (r *run) leaveOutOrphans(ctx context.Context) error {
 func (r *run) mismatches() []mismatch {
 	mm := slices.DeleteFunc(r.tally.mismatches, func(m mismatch) bool { return r.leftOut(m.RelFork) })
 	slices.SortFunc(mm, func(a, b mismatch) int { return a.Compare(b.Block) })
+	r.tally.mismatches = mm
 	return mm
 }
 
@@ -317,14 +329,12 @@ func (r *run) checkClaims(ctx context.Context) error {
 // finish sums up and gives the verdict.
 func (r *run) finish(err error, took time.Duration) {
 	r.coverage()
-	slices.SortStableFunc(r.found, func(a, b finding.Discrepancy) int {
-		return cmp.Or(cmp.Compare(rank(a.Severity), rank(b.Severity)), cmp.Compare(a.File, b.File), cmp.Compare(a.Offset, b.Offset))
-	})
-	trimPages(r.found)
-	for i := range r.found {
-		r.found[i].ID = r.id(&r.found[i])
+	listed := r.listed()
+	trimPages(listed)
+	for i := range listed {
+		listed[i].ID = r.id(&listed[i])
 	}
-	r.out.Discrepancies = append(r.out.Discrepancies, r.found[:min(len(r.found), r.listLimit())]...)
+	r.out.Discrepancies = append(r.out.Discrepancies, listed...)
 	r.reasons(err)
 	c := r.out.DiscrepancyCounts
 	switch {

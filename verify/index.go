@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/cespare/xxhash/v2"
@@ -26,6 +27,8 @@ type baseIndex struct {
 	forks   map[pg.RelFork]*forkIndex
 	slrus   map[pg.SLRUPage]uint64
 	control *datadir.Control
+	maps    map[dbKey][]byte // relation maps
+	xacts   *baseXacts       // where pg_xact goes, may be nil
 
 	mu     sync.Mutex
 	future []pg.Block // pages newer than limit
@@ -38,7 +41,10 @@ type forkIndex struct {
 }
 
 func newBaseIndex(p *pool, touched func(pg.RelFork, pg.BlockNumber) bool) *baseIndex {
-	return &baseIndex{pool: p, touched: touched, forks: make(map[pg.RelFork]*forkIndex), slrus: make(map[pg.SLRUPage]uint64)}
+	return &baseIndex{
+		pool: p, touched: touched, forks: make(map[pg.RelFork]*forkIndex), slrus: make(map[pg.SLRUPage]uint64),
+		maps: make(map[dbKey][]byte),
+	}
 }
 
 var _ datadir.Visitor = (*baseIndex)(nil)
@@ -101,7 +107,7 @@ func (x *baseIndex) EndRelation(f datadir.RelFile, size int64) error {
 	return nil
 }
 
-// File hashes SLRU pages and keeps pg_control.
+// File hashes SLRU pages and keeps pg_control, relation maps and pg_xact.
 func (x *baseIndex) File(path string, content []byte) error {
 	switch c := datadir.Classify(path); c.Class {
 	case datadir.ControlFile:
@@ -114,6 +120,9 @@ func (x *baseIndex) File(path string, content []byte) error {
 		for i := 0; i+pg.BlockSize <= len(content); i += pg.BlockSize {
 			x.slrus[pg.SLRUPage{SLRU: c.SLRU, Page: c.First + uint32(i/pg.BlockSize)}] = xxhash.Sum64(content[i : i+pg.BlockSize])
 		}
+		return x.xacts.keep(c, content)
+	case datadir.RelationMap:
+		x.maps[dbKey{c.Spc, c.DB}] = slices.Clone(content)
 	}
 	return nil
 }

@@ -104,6 +104,7 @@ const (
 	xmaxLockOnly  = 0x0080
 	xminCommitted = 0x0100
 	xminInvalid   = 0x0200
+	xmaxCommitted = 0x0400
 	xmaxInvalid   = 0x0800
 	xmaxIsMulti   = 0x1000
 )
@@ -257,7 +258,7 @@ func (r *run) dropLive(ctx context.Context, k dbKey, rels map[pg.OID]bool) error
 		return nil
 	}
 	ok, err := r.eachCatalogPage(ctx, k.spc, k.db, catalog.ClassRelation, true, func(p page.Page) error {
-		for _, c := range catalog.Classes(p) {
+		for _, c := range catalog.Classes(p, r.out.Postgres.Major) {
 			if !rels[c.RelFileNode] {
 				continue
 			}

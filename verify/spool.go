@@ -55,6 +55,15 @@ func (s *spool) get(at int64) ([]byte, error) {
 	return p, nil
 }
 
+// byteAt reads one byte of the page of a place.
+func (s *spool) byteAt(at, offset int64) (byte, error) {
+	var b [1]byte
+	if _, err := s.f.ReadAt(b[:], at*pg.BlockSize+offset); err != nil {
+		return 0, fmt.Errorf("read scratch file in %s: %w", s.dir, err)
+	}
+	return b[0], nil
+}
+
 func (s *spool) close() error {
 	if s.f == nil {
 		return nil

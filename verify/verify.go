@@ -100,6 +100,7 @@ type run struct {
 	tally          *tally
 	baseControl    *datadir.Control
 	spool          *spool
+	xacts          *baseXacts
 	unlogged       map[pg.RelFileLocator]bool // relations with an init fork on either side
 	leftovers      map[pg.OID]string          // databases that a crash left behind, and how they are counted
 	orphans        map[pg.RelFileLocator]bool // relations that no transaction committed, of those that differ
@@ -123,7 +124,11 @@ func Run(ctx context.Context, o Options) (*finding.Verification, error) {
 	if o.Native.Workers <= 0 {
 		o.Native.Workers = runtime.GOMAXPROCS(0)
 	}
-	r := &run{Options: o, out: newVerification(), tally: newTally(), pages: make(map[finding.Severity]int), spool: &spool{dir: cmp.Or(o.Native.Scratch, os.TempDir())}}
+	scratch := cmp.Or(o.Native.Scratch, os.TempDir())
+	r := &run{
+		Options: o, out: newVerification(), tally: newTally(), pages: make(map[finding.Severity]int), spool: &spool{dir: scratch},
+		xacts: &baseXacts{spool: &spool{dir: scratch}, at: make(map[uint32]int64)},
+	}
 	err := r.guarded(ctx)
 	err = errors.Join(err, r.close())
 	r.finish(err, time.Since(start))
@@ -154,7 +159,7 @@ func newVerification() *finding.Verification {
 }
 
 func (r *run) close() error {
-	err := r.spool.close()
+	err := errors.Join(r.spool.close(), r.xacts.spool.close())
 	for _, e := range []*native.Engine{r.a, r.b} {
 		if e != nil {
 			err = errors.Join(err, e.Close())

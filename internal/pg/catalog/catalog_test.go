@@ -74,7 +74,7 @@ func TestCatalogs(t *testing.T) {
 			want, _ := strconv.Atoi(strings.TrimSpace(node))
 			found := false
 			for _, p := range pages(t, c.Data, filepath.Join("base", strings.TrimSpace(home)), catalog.ClassRelation) {
-				found = found || slices.ContainsFunc(catalog.Classes(p), func(k catalog.Class) bool { return k.RelFileNode == pg.OID(want) })
+				found = found || slices.ContainsFunc(catalog.Classes(p, major), func(k catalog.Class) bool { return k.RelFileNode == pg.OID(want) })
 			}
 			if !found {
 				t.Errorf("pg_class has no relfilenode %d", want)
@@ -95,7 +95,8 @@ func FuzzCatalogs(f *testing.F) {
 			return
 		}
 		n := page.Page(b).NumItems()
-		if len(catalog.Databases(b, major)) > n || len(catalog.Classes(b)) > n {
+		if len(catalog.Databases(b, major)) > n || len(catalog.Classes(b, major)) > n ||
+			len(catalog.Indexes(b)) > n || len(catalog.Namespaces(b)) > n || len(catalog.Sequences(b)) > n {
 			t.Error("more tuples than line pointers")
 		}
 	})

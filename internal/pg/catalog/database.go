@@ -22,7 +22,8 @@ func connLimitOffset(major int) int {
 // Database is one tuple of pg_database.
 type Database struct {
 	Tuple
-	OID pg.OID
+	OID  pg.OID
+	Name string // as stored: any bytes
 	// Invalid: its DROP DATABASE was interrupted. Nobody can connect to it; it
 	// can only be dropped (database_is_invalid_form, commands/dbcommands.c).
 	Invalid bool
@@ -33,7 +34,7 @@ func Databases(p page.Page, major int) []Database {
 	at := connLimitOffset(major)
 	var out []Database
 	for _, t := range tuples(p, at+4) {
-		out = append(out, Database{Tuple: t, OID: t.oid(0), Invalid: int32(t.oid(at)) == invalidLimit})
+		out = append(out, Database{Tuple: t, OID: t.oid(0), Name: t.name(4), Invalid: int32(t.oid(at)) == invalidLimit})
 	}
 	return out
 }

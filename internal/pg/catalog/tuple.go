@@ -2,17 +2,25 @@
 package catalog
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/page"
 )
 
-// OIDs of catalogs that relation maps map (catalog/pg_class.h, pg_database.h).
+// OIDs of catalogs (catalog/pg_class.h, pg_database.h, …). The first two are
+// in relation maps, the others in pg_class.
 const (
-	DatabaseRelation pg.OID = 1262 // pg_database, in the global map
-	ClassRelation    pg.OID = 1259 // pg_class, in each database's map
+	DatabaseRelation  pg.OID = 1262 // pg_database, in the global map
+	ClassRelation     pg.OID = 1259 // pg_class, in each database's map
+	NamespaceRelation pg.OID = 2615 // pg_namespace
+	IndexRelation     pg.OID = 2610 // pg_index
+	SequenceRelation  pg.OID = 2224 // pg_sequence
 )
+
+// nameSize is NAMEDATALEN.
+const nameSize = 64
 
 // Tuple is one tuple of a catalog, live or not.
 type Tuple struct {
@@ -40,3 +48,12 @@ func tuples(p page.Page, size int) []Tuple {
 }
 
 func (t *Tuple) oid(at int) pg.OID { return pg.OID(binary.LittleEndian.Uint32(t.row[at:])) }
+
+// name reads a column of type name: up to its first zero byte.
+func (t *Tuple) name(at int) string {
+	b := t.row[at : at+nameSize]
+	if n := bytes.IndexByte(b, 0); n >= 0 {
+		b = b[:n]
+	}
+	return string(b)
+}
