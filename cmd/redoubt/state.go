@@ -33,14 +33,53 @@ func (s *service) state(ctx context.Context) (metrics.State, error) {
 	if err != nil {
 		return out, err
 	}
+	exempt := s.exempt(timelines)
 	for _, t := range timelines {
-		m := metrics.Timeline{Tenant: t.Tenant, Timeline: t.Timeline.Timeline, MismatchedBlocks: t.OpenDiscrepancies, LastVerified: t.LastVerifiedAt}
+		m := metrics.Timeline{
+			Tenant: t.Tenant, Timeline: t.Timeline.Timeline, MismatchedBlocks: t.OpenDiscrepancies,
+			LastVerified: t.LastVerifiedAt, FirstSeen: t.FirstSeen, Exempt: exempt(t),
+		}
 		if t.Scan != nil {
 			m.MissingSegments, m.DamagedSegments = t.Scan.MissingSegments(), int64(len(t.Scan.Damaged))
 		}
 		out.Timelines = append(out.Timelines, m)
 	}
 	return out, nil
+}
+
+// exempt tells the timelines that are not to be verified: shadows, those of a
+// source that is not configured any more, and those that the newest listing of
+// their source did not show. (A listing is written down in one go.)
+func (s *service) exempt(timelines []ledger.TimelineState) func(ledger.TimelineState) bool {
+	listed := make(map[string]time.Time)
+	for _, t := range timelines {
+		if t.LastSeen.After(listed[t.Source]) {
+			listed[t.Source] = t.LastSeen
+		}
+	}
+	return func(t ledger.TimelineState) bool {
+		_, err := s.site.source(t.Source)
+		return t.Shadow || err != nil || t.LastSeen.Before(listed[t.Source])
+	}
+}
+
+// nightsBack bounds how far back runs are looked at for those that were inconclusive.
+const nightsBack = 30
+
+// inconclusive counts a job's newest finished runs in a row without a verdict
+// of the one or the other kind.
+func (s *service) inconclusive(ctx context.Context, job string) (n int64, err error) {
+	runs, err := s.ledger.Runs(ctx, ledger.RunFilter{Job: job, Limit: nightsBack})
+	for _, r := range runs {
+		switch {
+		case r.FinishedAt == nil:
+		case r.Verdict != finding.Inconclusive:
+			return n, err
+		default:
+			n++
+		}
+	}
+	return n, err
 }
 
 // jobStates are the configured jobs, those that never ran included.
@@ -55,6 +94,9 @@ func (s *service) jobStates(ctx context.Context) ([]metrics.Job, error) {
 		m := metrics.Job{Name: j.Job, MissedRuns: j.MissedRuns}
 		if j.LastRun != nil && j.LastRun.FinishedAt != nil {
 			m.LastRun, m.Verdict = *j.LastRun.FinishedAt, j.LastRun.Verdict
+		}
+		if m.Inconclusive, err = s.inconclusive(ctx, j.Job); err != nil {
+			return nil, err
 		}
 		out = append(out, m)
 		seen[j.Job] = true

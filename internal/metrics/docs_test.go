@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -68,6 +69,38 @@ func TestDocumentationNamesTheAlerts(t *testing.T) {
 	}
 	if diff := cmp.Diff(names, found(t, alertsTest, `alertname: (\w+)`)); diff != "" {
 		t.Errorf("alerts (-%s +%s):\n%s", alerts, alertsTest, diff)
+	}
+}
+
+// TestAlertsAreTestedOnBothPaths wants each alert to fire for a scrape of
+// serve and for a textfile.
+func TestAlertsAreTestedOnBothPaths(t *testing.T) {
+	b, err := os.ReadFile(alertsTest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fired := make(map[string]bool)
+	alert := ""
+	for line := range strings.Lines(string(b)) {
+		if m := regexp.MustCompile(`alertname: (\w+)`).FindStringSubmatch(line); m != nil {
+			alert = m[1]
+		}
+		for _, job := range []string{"redoubt", "node"} {
+			if strings.Contains(line, "exp_labels") && regexp.MustCompile(`job: `+job+`\b|\*`+map[string]string{"redoubt": "serve", "node": "textfile"}[job]).MatchString(line) {
+				fired[alert+" "+job] = true
+			}
+		}
+	}
+	only := map[string]bool{
+		"RedoubtMetricsAbsent redoubt": true, "RedoubtMetricsAbsent node": true, // it has no labels
+		"RedoubtLedgerUnreadable node": true, // docs/metrics.md: a textfile is left alone, RedoubtJobDidNotRun fires
+	}
+	for _, name := range found(t, alerts, `(?m)- alert: (\w+)`) {
+		for _, job := range []string{"redoubt", "node"} {
+			if fired[name+" "+job] == only[name+" "+job] {
+				t.Errorf("%s for job %s: fires in a test: %v", name, job, fired[name+" "+job])
+			}
+		}
 	}
 }
 

@@ -39,7 +39,9 @@ var (
 	descMissing = desc("redoubt_archive_missing_segments", "WAL segments that a timeline's newest scan misses.", "tenant", "timeline")
 	descDamaged = desc("redoubt_archive_damaged_segments", "WAL segments that a timeline's newest scan found damaged.", "tenant", "timeline")
 	descOldest  = desc("redoubt_oldest_verified_timestamp_seconds", "When the timeline verified longest ago was verified, in Unix time; 0: one never was.")
-	ledgerDescs = []*prometheus.Desc{descUp, descRuns, descMissed, descLastRun, descVerdict, descOpen, descBlocks, descMissing, descDamaged, descOldest}
+	descWaits   = desc("redoubt_unverified_since_timestamp_seconds", "Since when the timeline that waits longest has not been verified: its last verification, or when it was first seen, in Unix time.")
+	descInconcl = desc("redoubt_inconclusive_runs", "How many of a job's latest finished runs in a row ended inconclusive.", "job")
+	ledgerDescs = []*prometheus.Desc{descUp, descRuns, descMissed, descLastRun, descVerdict, descOpen, descBlocks, descMissing, descDamaged, descOldest, descWaits, descInconcl}
 	runVerdicts = []finding.Verdict{finding.Clean, finding.Findings, finding.Inconclusive}
 )
 
@@ -127,10 +129,11 @@ func (l *ledger) show(ch chan<- prometheus.Metric, s *State) {
 }
 
 func showJobs(ch chan<- prometheus.Metric, jobs []Job) {
-	last, verdict, missed := series{}, series{}, 0.0
+	last, verdict, inconclusive, missed := series{}, series{}, series{}, 0.0
 	for _, j := range jobs {
 		missed += float64(j.MissedRuns)
 		last.add(unix(j.LastRun), j.Name)
+		inconclusive.add(float64(j.Inconclusive), j.Name)
 		if j.LastRun.IsZero() {
 			continue
 		}
@@ -143,13 +146,14 @@ func showJobs(ch chan<- prometheus.Metric, jobs []Job) {
 		}
 	}
 	last.send(ch, descLastRun, prometheus.GaugeValue, 1)
+	inconclusive.send(ch, descInconcl, prometheus.GaugeValue, 1)
 	verdict.send(ch, descVerdict, prometheus.GaugeValue, 2)
 	ch <- prometheus.MustNewConstMetric(descMissed, prometheus.CounterValue, missed)
 }
 
 func (l *ledger) showTimelines(ch chan<- prometheus.Metric, timelines []Timeline) {
 	blocks, missing, damaged := series{}, series{}, series{}
-	oldest := -1.0
+	oldest, waits := -1.0, -1.0
 	for _, t := range timelines {
 		add := func(s series, n int64) {
 			if n > 0 || l.every {
@@ -159,8 +163,14 @@ func (l *ledger) showTimelines(ch chan<- prometheus.Metric, timelines []Timeline
 		add(blocks, t.MismatchedBlocks)
 		add(missing, t.MissingSegments)
 		add(damaged, t.DamagedSegments)
+		if t.Exempt {
+			continue
+		}
 		if at := unix(t.LastVerified); oldest < 0 || at < oldest {
 			oldest = at
+		}
+		if at := unix(t.waitsSince()); waits < 0 || at < waits {
+			waits = at
 		}
 	}
 	blocks.send(ch, descBlocks, prometheus.GaugeValue, 2)
@@ -168,6 +178,7 @@ func (l *ledger) showTimelines(ch chan<- prometheus.Metric, timelines []Timeline
 	damaged.send(ch, descDamaged, prometheus.GaugeValue, 2)
 	if oldest >= 0 {
 		ch <- prometheus.MustNewConstMetric(descOldest, prometheus.GaugeValue, oldest)
+		ch <- prometheus.MustNewConstMetric(descWaits, prometheus.GaugeValue, waits)
 	}
 }
 

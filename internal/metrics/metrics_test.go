@@ -27,7 +27,7 @@ func sample() State {
 	return State{
 		Runs: map[finding.Verdict]int64{finding.Clean: 40, finding.Findings: 2},
 		Jobs: []Job{
-			{Name: "nightly", LastRun: night, Verdict: finding.Findings, MissedRuns: 2},
+			{Name: "nightly", LastRun: night, Verdict: finding.Findings, MissedRuns: 2, Inconclusive: 4},
 			{Name: "weekly", MissedRuns: 1},
 		},
 		Open: []Open{{finding.LostWrite, finding.Critical, 2}, {finding.HintBits, finding.Benign, 9}},
@@ -58,6 +58,10 @@ func TestWhatTheLedgerKnows(t *testing.T) {
 # HELP redoubt_archive_missing_segments WAL segments that a timeline's newest scan misses.
 # TYPE redoubt_archive_missing_segments gauge
 redoubt_archive_missing_segments{tenant="prod",timeline="main"} 1
+# HELP redoubt_inconclusive_runs How many of a job's latest finished runs in a row ended inconclusive.
+# TYPE redoubt_inconclusive_runs gauge
+redoubt_inconclusive_runs{job="nightly"} 4
+redoubt_inconclusive_runs{job="weekly"} 0
 # HELP redoubt_last_run_timestamp_seconds When the latest run of a job finished, in Unix time; 0: none has.
 # TYPE redoubt_last_run_timestamp_seconds gauge
 redoubt_last_run_timestamp_seconds{job="nightly"} 1.7734536e+09
@@ -88,6 +92,9 @@ redoubt_runs_total{result="inconclusive"} 0
 # HELP redoubt_timeline_mismatched_blocks Open discrepancies of a timeline, benign ones apart.
 # TYPE redoubt_timeline_mismatched_blocks gauge
 redoubt_timeline_mismatched_blocks{tenant="prod",timeline="main"} 2
+# HELP redoubt_unverified_since_timestamp_seconds Since when the timeline that waits longest has not been verified: its last verification, or when it was first seen, in Unix time.
+# TYPE redoubt_unverified_since_timestamp_seconds gauge
+redoubt_unverified_since_timestamp_seconds 1.77345e+09
 `
 	if err := testutil.CollectAndCompare(withState(sample()).ledger, strings.NewReader(want)); err != nil {
 		t.Error(err)
@@ -99,6 +106,14 @@ func TestOldestVerifiedIsZeroWhileOneNeverWas(t *testing.T) {
 	s.Timelines = append(s.Timelines, Timeline{Tenant: "new", Timeline: "main"})
 	if body := scrape(t, withState(s)); !strings.Contains(body, "\nredoubt_oldest_verified_timestamp_seconds 0\n") {
 		t.Error("a timeline that was never verified does not show")
+	}
+	s.Timelines[len(s.Timelines)-1].FirstSeen = night.Add(-2 * time.Hour)
+	if body := scrape(t, withState(s)); !strings.Contains(body, "\nredoubt_unverified_since_timestamp_seconds 1.7734464e+09\n") {
+		t.Errorf("a timeline that was never verified waits since it was first seen:\n%s", body)
+	}
+	s.Timelines[len(s.Timelines)-1].Exempt = true
+	if body := scrape(t, withState(s)); !strings.Contains(body, "\nredoubt_oldest_verified_timestamp_seconds 1.77345e+09\n") {
+		t.Error("a timeline that is gone counts")
 	}
 	s.Timelines = nil
 	if body := scrape(t, withState(s)); strings.Contains(body, "redoubt_oldest_verified_timestamp_seconds ") {

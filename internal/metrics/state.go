@@ -24,6 +24,9 @@ type Job struct {
 	LastRun    time.Time       // when its latest finished run finished; zero: none has
 	Verdict    finding.Verdict // of that run
 	MissedRuns int64
+	// Inconclusive is how many of its latest finished runs in a row, the newest
+	// included, ended inconclusive.
+	Inconclusive int64
 }
 
 // Open is the number of open discrepancies of one kind and severity.
@@ -40,4 +43,14 @@ type Timeline struct {
 	MissingSegments  int64     // by its newest scan
 	DamagedSegments  int64     // by its newest scan
 	LastVerified     time.Time // zero: never
+	FirstSeen        time.Time
+	Exempt           bool // it is not to be verified: gone from its source, or a shadow
+}
+
+// waitsSince is since when it waits to be verified.
+func (t *Timeline) waitsSince() time.Time {
+	if t.LastVerified.IsZero() {
+		return t.FirstSeen
+	}
+	return t.LastVerified
 }
