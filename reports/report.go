@@ -105,7 +105,7 @@ func wholeScan(s finding.Scan) finding.Scan {
 }
 
 func wholeTimeline(t finding.ScanTimeline) finding.ScanTimeline {
-	t.Gaps, t.Damaged, t.Unexpected = wholeGaps(t.Gaps), list(t.Damaged), list(t.Unexpected)
+	t.Gaps, t.Damaged, t.Unexpected, t.LostWrites = wholeGaps(t.Gaps), list(t.Damaged), list(t.Unexpected), list(t.LostWrites)
 	return t
 }
 

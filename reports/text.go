@@ -229,6 +229,14 @@ func (p *printer) archive(v *view) {
 		}
 		t.print(p)
 	}
+	if len(v.LostWrites) > 0 {
+		p.heading("Lost writes of the primary, by the images in the WAL")
+		t := newTable("TIMELINE", "BLOCK", "EVIDENCE")
+		for _, d := range v.LostWrites {
+			t.add("bad", d.Timeline, d.Name, d.Reason)
+		}
+		t.print(p)
+	}
 	if len(v.Unexpected) > 0 {
 		p.heading("Unexpected objects")
 		for _, u := range v.Unexpected {

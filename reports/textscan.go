@@ -86,7 +86,7 @@ func (p *printer) scanTable(s *finding.Scan) {
 		l := &s.Timelines[i]
 		state := "clean"
 		switch {
-		case l.MissingSegments() > 0 || len(l.Damaged) > 0:
+		case l.MissingSegments() > 0 || len(l.Damaged) > 0 || len(l.LostWrites) > 0:
 			state = "bad"
 		case len(l.Reasons) > 0:
 			state = "inconclusive"

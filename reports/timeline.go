@@ -38,6 +38,12 @@ func (v *view) addScan(timeline string, s *finding.ScanTimeline) {
 	for _, d := range s.Damaged {
 		v.Damaged = append(v.Damaged, damagedView{timeline, plain(d.Segment), plain(d.Reason)})
 	}
+	for i := range s.LostWrites {
+		l := &s.LostWrites[i]
+		v.LostWrites = append(v.LostWrites, damagedView{timeline, fmt.Sprintf("%d/%d/%d %s block %d", l.Relation.Tablespace, l.Relation.Database, l.Relation.RelFileNode, l.Relation.Fork, l.Block), fmt.Sprintf(
+			"the image in the record at %s is of %s, the last record of the block, %s %s, left %s",
+			l.At, l.ImageLSN, plain(l.LastRecord.Rmgr), plain(l.LastRecord.Op), l.ExpectedLSN)})
+	}
 	for _, u := range s.Unexpected {
 		v.Unexpected = append(v.Unexpected, damagedView{timeline, plain(u), "no part of the layout"})
 	}

@@ -11,6 +11,7 @@ type totals struct {
 	pages, relations, slru, redo int64 // discrepancies listed that count, by what they are about
 	unlisted                     int64 // discrepancies that count and were cut off the list
 	missing, damaged             int64 // WAL segments
+	lostWrites                   int64 // of the primary, by the audit
 	benign                       int64
 
 	timelines, scanned              int64
@@ -52,6 +53,9 @@ func (t *totals) addScan(s *finding.ScanTimeline) {
 	t.present += s.Present
 	t.missing += s.MissingSegments()
 	t.damaged += int64(len(s.Damaged))
+	if s.Audit != nil {
+		t.lostWrites += s.Audit.LostWrites
+	}
 	t.scanReasons += int64(len(s.Reasons))
 }
 
@@ -119,7 +123,7 @@ func (t *totals) discrepancies() int64 {
 	return t.pages + t.relations + t.slru + t.redo + t.unlisted
 }
 
-func (t *totals) findings() int64 { return t.discrepancies() + t.missing + t.damaged }
+func (t *totals) findings() int64 { return t.discrepancies() + t.missing + t.damaged + t.lostWrites }
 
 // spanVerdict is the verdict of a span, never better than what the span itself holds.
 func spanVerdict(v *finding.Verification) finding.Verdict {
@@ -206,10 +210,18 @@ func findingsHeadline(t *totals) string {
 	}
 	add(t.missing, "WAL segment", is(t.missing)+" missing")
 	add(t.damaged, "WAL segment", is(t.damaged)+" damaged")
+	add(t.lostWrites, "write", was(t.lostWrites)+" lost by the primary's disk, by the images in the WAL")
 	if len(parts) == 0 {
 		return "Findings were recorded; their details are not in this report."
 	}
 	return count(t.findings(), "finding") + ": " + strings.Join(parts, "; ") + "."
+}
+
+func was(n int64) string {
+	if n == 1 {
+		return "was"
+	}
+	return "were"
 }
 
 func differ(n int64) string {

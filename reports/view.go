@@ -32,6 +32,7 @@ type view struct {
 	Gaps        []gapView
 	Damaged     []damagedView
 	Unexpected  []damagedView
+	LostWrites  []damagedView
 	Coverage    []coverageRow
 	CoverageSum coverageRow
 	Spans       []spanView

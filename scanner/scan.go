@@ -21,7 +21,7 @@ import (
 // failed, and comes with what was found until then.
 func Timeline(ctx context.Context, w WAL, opt Options) (Result, error) {
 	r := Result{ScanTimeline: finding.ScanTimeline{Tenant: w.Tenant(), Timeline: w.ID(),
-		Gaps: []finding.Gap{}, Damaged: []finding.Damaged{}, Unexpected: []string{}}}
+		Gaps: []finding.Gap{}, Damaged: []finding.Damaged{}, Unexpected: []string{}, LostWrites: []finding.StaleImage{}}}
 	s := &survey{present: map[pg.TLI]*runs{}, listed: map[pg.TLI][]walfile.Entry{}, histories: map[pg.TLI]wal.History{}}
 	err := scan(ctx, w, &opt, s, &r)
 	if ctx.Err() != nil {
@@ -63,10 +63,15 @@ func scan(ctx context.Context, w WAL, opt *Options, s *survey, r *Result) error 
 	if err := requeue(ctx, w, opt, s, r.Gaps); err != nil {
 		return err
 	}
-	if !opt.Deep {
-		return nil
+	if opt.Deep {
+		if err := newDeep(w, opt, s, x, r).run(ctx); err != nil {
+			return err
+		}
 	}
-	return newDeep(w, opt, s, x, r).run(ctx)
+	if opt.Audit {
+		newAudit(w, s, x, r, opt.AuditBlocks).run(ctx)
+	}
+	return nil
 }
 
 // maxRecheck is how many missing segments are looked up once more: segments
@@ -139,7 +144,7 @@ func finish(s *survey, r *Result) {
 // without them, a reason why something could not be checked is inconclusive.
 func Verdict(t *finding.ScanTimeline) finding.Verdict {
 	switch {
-	case t.MissingSegments() > 0 || len(t.Damaged) > 0:
+	case t.MissingSegments() > 0 || len(t.Damaged) > 0 || len(t.LostWrites) > 0:
 		return finding.Findings
 	case len(t.Reasons) > 0:
 		return finding.Inconclusive

@@ -74,10 +74,13 @@ type Options struct {
 	From, To pg.LSN
 	Backups  []Backup
 
-	Deep    bool
-	Reread  bool // read also what Memory knows
-	Workers int  // runs of segments read at the same time; default 2
-	Memory  Memory
+	Deep  bool
+	Audit bool // check full-page images against the LSN chain of each block, in WAL that is there
+	// AuditBlocks is how many blocks an audit remembers at a time; 0 means audit.DefaultBlocks.
+	AuditBlocks int
+	Reread      bool // read also what Memory knows
+	Workers     int  // runs of segments read at the same time; default 2
+	Memory      Memory
 	// Requeuer may be nil: gaps stay missing.
 	Requeuer Requeuer
 	// Progress, if not nil, is told how many segments of those found a deep

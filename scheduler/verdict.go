@@ -60,7 +60,7 @@ func (j *judge) timeline(t finding.RunTimeline) {
 		j.doubt("%s: its archive was not scanned", name)
 		return
 	}
-	j.found = j.found || len(t.Scan.Damaged) > 0 || missing(t.Scan.Gaps)
+	j.found = j.found || len(t.Scan.Damaged) > 0 || len(t.Scan.LostWrites) > 0 || missing(t.Scan.Gaps)
 	for _, r := range t.Scan.Reasons {
 		j.doubt("%s: scan: %s", name, r)
 	}

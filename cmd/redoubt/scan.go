@@ -38,9 +38,13 @@ and are not, by name. Expected are all from the oldest base backup's start (or
 the first segment) to the newest segment.
 
 With --deep every segment is read: decompressed, its page headers, the CRC of
-each record, and the chain from record to record across segments.`,
+each record, and the chain from record to record across segments.
+
+With --audit the full-page images in the WAL are checked: an image that is
+older than the last record of its block shows that the primary read an old
+version of the page back from its disk, a lost write.`,
 		Example: `  redoubt scan --wal /archive
-  redoubt scan --wal s3://bucket/prefix --layout redoubt --deep --format json
+  redoubt scan --wal s3://bucket/prefix --layout redoubt --deep --audit --format json
   redoubt scan --wal /archive --from 0/4000000 --to 0/9000000`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
@@ -53,7 +57,7 @@ each record, and the chain from record to record across segments.`,
 	fl.StringVar(&f.from, "from", "", "LSN from which segments are expected")
 	fl.StringVar(&f.to, "to", "", "LSN up to which segments are expected, exclusive")
 	fl.BoolVar(&f.deep, "deep", false, "read every segment")
-	fl.BoolVar(&f.audit, "audit", false, "check full-page images against each block's LSN chain")
+	fl.BoolVar(&f.audit, "audit", false, "find lost writes of the primary by the full-page images in the WAL")
 	fl.StringVar(&f.progress, "progress", "auto", "progress on stderr: auto or never")
 	return cmd
 }
@@ -111,9 +115,6 @@ func (f *scanFlags) options() (o scanner.Options, err error) {
 	if f.wal == "" {
 		return o, errors.New("--wal is missing: see redoubt scan --help")
 	}
-	if f.audit {
-		return o, errors.New("--audit is not available in this version")
-	}
 	if o.From, err = parseLSNFlag("--from", f.from); err != nil {
 		return o, err
 	}
@@ -123,7 +124,7 @@ func (f *scanFlags) options() (o scanner.Options, err error) {
 	if o.To != 0 && o.To <= o.From {
 		return o, fmt.Errorf("--to %s is not after --from %s", o.To, o.From)
 	}
-	o.Deep = f.deep
+	o.Deep, o.Audit = f.deep, f.audit
 	return o, nil
 }
 
@@ -163,7 +164,7 @@ func (s *site) scan(ctx context.Context, spec scheduler.ScanSpec) (finding.ScanT
 		return finding.ScanTimeline{}, err
 	}
 	job := s.cfg.Jobs[spec.Job].Scan
-	r, err := scanTimeline(ctx, t, loc, scanner.Options{Deep: job.Deep, Reread: job.Reread, Memory: memory{s.ledger}})
+	r, err := scanTimeline(ctx, t, loc, scanner.Options{Deep: job.Deep, Audit: job.Audit, Reread: job.Reread, Memory: memory{s.ledger}})
 	return r.ScanTimeline, err
 }
 

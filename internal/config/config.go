@@ -63,6 +63,7 @@ type Pick struct {
 // Scan says how a run scans the archive of the timelines it picked.
 type Scan struct {
 	Deep   bool `yaml:"deep"`
+	Audit  bool `yaml:"audit"`  // find lost writes of the primary by the full-page images
 	Reread bool `yaml:"reread"` // read segments again that are known and unchanged
 }
 

@@ -269,6 +269,28 @@ type ScanTimeline struct {
 	Damaged     []Damaged `json:"damaged"`
 	Unexpected  []string  `json:"unexpected"`
 	Reasons     []string  `json:"reasons,omitempty"` // what could not be checked
+
+	LostWrites []StaleImage `json:"lost_writes"`     // by the audit; at most 10,000, warnings
+	Audit      *Audit       `json:"audit,omitempty"` // where one was asked for
+}
+
+// StaleImage is a full-page image that is older than the last record of its
+// block: the primary read an old version of the page back from its disk.
+type StaleImage struct {
+	Relation    Relation  `json:"relation"`
+	Block       int64     `json:"block"`
+	At          pg.LSN    `json:"at"`           // of the record with the image
+	ImageLSN    pg.LSN    `json:"image_lsn"`    // the page LSN in the image
+	ExpectedLSN pg.LSN    `json:"expected_lsn"` // what the last earlier record of the block left
+	LastRecord  RecordRef `json:"last_record"`  // that record
+}
+
+// Audit counts what the check of full-page images saw.
+type Audit struct {
+	Images          int64 `json:"images"`
+	ImagesChecked   int64 `json:"images_checked"`   // those whose block an earlier record had touched
+	BlocksForgotten int64 `json:"blocks_forgotten"` // for want of memory: their next image was not checked
+	LostWrites      int64 `json:"lost_writes"`      // all, also those not listed
 }
 
 // Damaged is a segment that is there and not valid.

@@ -57,13 +57,17 @@ func auditAll(t *testing.T, c *pgtest.Cluster, limit int) ([]audit.Finding, audi
 // TestHealthy: not one finding in the WAL of concurrent clients with crashes.
 func TestHealthy(t *testing.T) {
 	for i, major := range pgtest.Majors {
-		for _, consistency := range []bool{false, true} {
+		both := []bool{false, true}
+		if os.Getenv("REDOUBT_PROVE") != "1" {
+			both = both[i%2 : i%2+1]
+		}
+		for _, consistency := range both {
 			t.Run(fmt.Sprintf("%d consistency=%v", major, consistency), func(t *testing.T) {
 				opts := []pgtest.Option{pgtest.Checksums(consistency == (i%2 == 0)), pgtest.Conf("max_prepared_transactions", "10"),
 					pgtest.Conf("wal_compression", "pglz")}
 				crashes, operations := 2, 60
 				if consistency { // each record carries its pages
-					opts, crashes, operations = append(opts, pgtest.ConsistencyChecking()), 0, 15
+					opts, crashes, operations = append(opts, pgtest.ConsistencyChecking()), 0, 8
 				}
 				if os.Getenv("REDOUBT_PROVE") == "1" {
 					operations *= 5
