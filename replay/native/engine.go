@@ -28,6 +28,9 @@ type Config struct {
 	MaxFindings int
 	// Progress, if set, is called as WAL is read, with the LSN reached. It must be quick.
 	Progress func(pg.LSN)
+	// Extensions is the redo of resource managers that PostgreSQL itself has
+	// not; the blocks of all others are tainted.
+	Extensions redo.Extensions
 }
 
 // Span is what an Engine replays: records that start in [From, To).
@@ -89,7 +92,7 @@ func New(cfg Config, src replay.WALSource, span Span) *Engine {
 		cfg.Scratch = os.TempDir()
 	}
 	e := &Engine{
-		cfg: cfg, src: src, span: span, workers: cfg.Workers,
+		cfg: cfg, src: src, span: span, workers: cfg.Workers, env: redo.Env{Extensions: cfg.Extensions},
 		touched: make(map[pg.RelFork]*touch),
 		keepDB:  make(map[dbKey]bool),
 		rels:    make(map[pg.RelFork]*relation),

@@ -10,6 +10,7 @@ import (
 	"redoubt/internal/pg/datadir"
 	"redoubt/internal/pg/page"
 	"redoubt/internal/pg/wal"
+	"redoubt/replay/redo"
 )
 
 // TestDropAndCreateAgain: a relation with the number of a dropped one inherits nothing.
@@ -245,20 +246,60 @@ func TestUnknownRedo(t *testing.T) {
 	}
 }
 
-// TestImageNotTheEnd: a GiST page that redo changes after its image is not known.
+// TestImageNotTheEnd: redo goes on with a GiST page whose split is completed
+// after it restored the page's image.
 func TestImageNotTheEnd(t *testing.T) {
 	whole := func(b pg.BlockNumber) wal.BlockRef {
+		image := filled(5)
+		image.SetSpecial(pg.BlockSize - 16)
+		image.SetUpper(pg.BlockSize - 16)
+		copy(image[pg.BlockSize-16:], []byte{0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0x81, 0xFF}) // a leaf with F_FOLLOW_RIGHT
 		r := ref(tableA, b)
-		r.HasImage, r.Image = true, wal.Image{Bytes: filled(5), Apply: true}
+		r.HasImage, r.Image = true, wal.Image{Bytes: image, Apply: true}
 		return r
 	}
 	s := &script{t: t}
-	s.add(pg.RmgrGist, 0x00, nil, whole(0), whole(1))
+	s.add(pg.RmgrGist, wal.GistPageUpdate, nil, whole(0), whole(1))
 	res := s.play(Config{Workers: 2}, table(tableA, 2))
-	for b, want := range []bool{false, true} {
-		if p := pageOf(t, res, tableA, pg.BlockNumber(b)); p.Tainted != want {
-			t.Errorf("block %d: tainted %t", b, p.Tainted)
+	for b := range pg.BlockNumber(2) {
+		p := pageOf(t, res, tableA, b)
+		opaque := p.Bytes[pg.BlockSize-16:]
+		if p.Tainted || p.Failed != nil || !p.Whole {
+			t.Fatalf("block %d: %+v", b, p)
 		}
+		// Block reference 1 is the left child: its NSN is the record's LSN.
+		if child := b == 1; bytes.Equal(opaque[:8], p.Bytes[:8]) != child || opaque[12] != map[bool]byte{true: 1, false: 9}[child] {
+			t.Errorf("block %d: special area %x, LSN %x", b, opaque, p.Bytes[:8])
+		}
+	}
+}
+
+// TestExtension: an extension's resource manager whose redo is known does not taint.
+func TestExtension(t *testing.T) {
+	s := &script{t: t}
+	s.add(unknownRmgr, 0x00, nil, ref(tableA, 1))
+	first := ref(tableA, 2)
+	first.HasImage, first.Image = true, wal.Image{Bytes: filled(9)} // what a consistency check holds against the page
+	s.add(unknownRmgr, 0x10, nil, first)
+	x := redo.Extension{
+		Redo: func(rec *wal.Record, _ *wal.BlockRef, p page.Page) (bool, error) {
+			p[pg.BlockSize-1] = 0x77
+			return rec.Op() == 0, nil
+		},
+		Mask: func(p page.Page, _ pg.BlockNumber) { clear(p) },
+	}
+	res := s.play(Config{Workers: 2, Extensions: redo.Extensions{unknownRmgr: x}}, table(tableA, 3))
+	for b := pg.BlockNumber(1); b < 3; b++ {
+		p := pageOf(t, res, tableA, b)
+		if p.Tainted || p.Failed != nil || p.Bytes[pg.BlockSize-1] != 0x77 {
+			t.Errorf("block %d: tainted %t, failed %v", b, p.Tainted, p.Failed)
+		}
+		if changed := page.Page(p.Bytes).LSN() == s.recs[b-1].End; changed != (b == 1) {
+			t.Errorf("block %d: its LSN is %s", b, page.Page(p.Bytes).LSN())
+		}
+	}
+	if res.ImagesChecked != 1 || len(res.Mismatches) != 0 {
+		t.Errorf("%d images checked, mismatches %v", res.ImagesChecked, res.Mismatches)
 	}
 }
 

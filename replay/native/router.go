@@ -156,7 +156,7 @@ func (r *router) record(rec *wal.Record) (err error) {
 			return err
 		}
 	}
-	if !redo.Supported(rec.Rmgr) && !pageless(rec.Rmgr) && rec.SpecialRelUpdate() {
+	if !r.env.Supported(rec.Rmgr) && !pageless(rec.Rmgr) && rec.SpecialRelUpdate() {
 		r.taint[rec.Rmgr]++
 	}
 	return r.relations(rec)

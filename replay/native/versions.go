@@ -123,7 +123,7 @@ func (v *versions) ref(s *versioned, r *wal.Record, ref *wal.BlockRef) error {
 	t := Touch{Image: whole, SetsLSN: true, MaySetLSN: redo.MaySetLSN(r)}
 	missing := s.state == blockAbsent || s.state == blockHeld && page.Page(s.page[:]).IsNew()
 	if !whole && (s.state == blockUnknown || missing && !redo.ZeroOnMissing(r, ref)) {
-		if !redo.Supported(r.Rmgr) {
+		if !v.env.Supported(r.Rmgr) {
 			s.state = blockUnknown
 		}
 		return v.tell(s, r, t, false)

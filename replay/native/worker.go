@@ -136,7 +136,7 @@ func (w *worker) redo(it *item) error {
 // is not known nobody knows what it means.
 func (w *worker) noPage(b *block, r *wal.Record) {
 	switch {
-	case !redo.Supported(r.Rmgr):
+	case !w.env.Supported(r.Rmgr):
 		b.tainted, b.taint, b.last = true, r.Rmgr, refOf(r)
 	case b.invalid == 0 && !redo.MaySetLSN(r):
 		b.invalid = r.LSN
@@ -205,10 +205,21 @@ func (w *worker) differences(rmgr pg.RmgrID, ref *wal.BlockRef) ([][2]int, bool)
 		}
 		return page.Differences(w.got, w.image), true
 	}
-	if !mask.MaskConsistency(w.got, rmgr, ref.Fork, ref.Number) || !mask.MaskConsistency(w.image, rmgr, ref.Fork, ref.Number) {
+	if !w.mask(w.got, rmgr, ref) || !w.mask(w.image, rmgr, ref) {
 		return nil, false
 	}
 	return page.Differences(w.got, w.image), true
+}
+
+// mask is PostgreSQL's mask, or the extension's.
+func (w *worker) mask(p page.Page, rmgr pg.RmgrID, ref *wal.BlockRef) bool {
+	if x := w.env.Extensions[rmgr]; rmgr.Custom() && x.Mask != nil {
+		p.SetLSN(0)
+		p.SetChecksum(0)
+		x.Mask(p, ref.Number)
+		return true
+	}
+	return mask.MaskConsistency(p, rmgr, ref.Fork, ref.Number)
 }
 
 // visibility changes a visibility map page without an LSN check and without

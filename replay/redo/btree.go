@@ -11,12 +11,10 @@ import (
 
 // Layout of the special area of btree pages (BTPageOpaqueData, access/nbtree.h).
 const (
-	btSpecialSize = 16
-	btPrev        = 0 // offsets within the special area
-	btNext        = 4
-	btLevel       = 8
-	btFlags       = 12
-	btCycleID     = 14
+	btPrev    = 0 // offsets within the special area
+	btNext    = 4
+	btLevel   = 8
+	btCycleID = 14
 
 	btMetaMagic   = 0x053162
 	btMetaSize    = 48 // sizeof(BTMetaPageData)
@@ -36,25 +34,19 @@ const (
 	btHasFullXID      = 0x0100
 )
 
-// btOpaque is the special area of a btree page.
-type btOpaque []byte
-
-// opaque finds the special area; a page that is not a btree page is an error.
-func (c *call) opaque() (btOpaque, error) {
-	if c.page.Special() != pg.BlockSize-btSpecialSize {
+// btOpaque finds the special area; a page that is not a btree page is an error.
+func (c *call) btOpaque() (opaque16, error) {
+	if c.page.Special() != pg.BlockSize-opaqueSize {
 		return nil, c.errorf("the page's special area starts at %d: not a btree page", c.page.Special())
 	}
-	return btOpaque(c.page[pg.BlockSize-btSpecialSize:]), nil
+	return opaqueOf(c.page), nil
 }
 
-func (o btOpaque) u32(at int) uint32       { return binary.LittleEndian.Uint32(o[at:]) }
-func (o btOpaque) setU32(at int, v uint32) { binary.LittleEndian.PutUint32(o[at:], v) }
-func (o btOpaque) flags() uint16           { return binary.LittleEndian.Uint16(o[btFlags:]) }
-func (o btOpaque) setFlags(f uint16)       { binary.LittleEndian.PutUint16(o[btFlags:], f) }
-func (o btOpaque) clearCycleID()           { binary.LittleEndian.PutUint16(o[btCycleID:], 0) }
+// clearCycleID clears btpo_cycleid.
+func (o opaque16) clearCycleID() { binary.LittleEndian.PutUint16(o[btCycleID:], 0) }
 
 // firstData is P_FIRSTDATAKEY: behind the high key, which the rightmost page has not.
-func (o btOpaque) firstData() int {
+func (o opaque16) firstData() int {
 	if o.u32(btNext) == 0 {
 		return 1
 	}
@@ -62,9 +54,9 @@ func (o btOpaque) firstData() int {
 }
 
 // btInit makes an empty btree page and returns its special area.
-func (c *call) btInit(prev, next pg.BlockNumber, level uint32, flags uint16) btOpaque {
-	pageInit(c.page, btSpecialSize)
-	o := btOpaque(c.page[pg.BlockSize-btSpecialSize:])
+func (c *call) btInit(prev, next pg.BlockNumber, level uint32, flags uint16) opaque16 {
+	pageInit(c.page, opaqueSize)
+	o := opaqueOf(c.page)
 	o.setU32(btPrev, uint32(prev))
 	o.setU32(btNext, uint32(next))
 	o.setU32(btLevel, level)
@@ -108,10 +100,8 @@ func redoBtree(c *call) error {
 			return c.btMetaPage()
 		}
 	}
-	return c.btUnexpected()
+	return c.unexpected()
 }
-
-func (c *call) btUnexpected() error { return c.errorf("unexpected block reference %d", c.ref.ID) }
 
 // add appends or inserts an item and turns what keeps it off the page into an error.
 func (c *call) add(p page.Page, item []byte, off int) error {
@@ -129,7 +119,7 @@ func (c *call) btInsert(posting bool) error {
 	if err != nil {
 		return c.errorf("%v", err)
 	}
-	if _, err := c.opaque(); err != nil {
+	if _, err := c.btOpaque(); err != nil {
 		return err
 	}
 	if !posting {
@@ -166,7 +156,7 @@ func (c *call) btMetaPage() error {
 }
 
 func (c *call) btClearIncompleteSplit() error {
-	o, err := c.opaque()
+	o, err := c.btOpaque()
 	if err == nil {
 		o.setFlags(o.flags() &^ btIncompleteSplit)
 	}
@@ -217,12 +207,12 @@ func (c *call) btNewroot() error {
 	case 2:
 		return c.btMetaPage()
 	}
-	return c.btUnexpected()
+	return c.unexpected()
 }
 
 // setSibling changes one link of an existing page.
 func (c *call) setSibling(at int, to pg.BlockNumber) error {
-	o, err := c.opaque()
+	o, err := c.btOpaque()
 	if err == nil {
 		o.setU32(at, uint32(to))
 	}

@@ -38,7 +38,7 @@ func (c *call) btSplit(newOnLeft bool) error {
 	case 3:
 		return c.btClearIncompleteSplit()
 	}
-	return c.btUnexpected()
+	return c.unexpected()
 }
 
 // leftParts is what the record holds for the left page.
@@ -78,7 +78,7 @@ func (c *call) btLeftParts(s *wal.BtreeSplit, newOnLeft bool) (p leftParts, err 
 }
 
 func (c *call) btSplitLeft(s *wal.BtreeSplit, newOnLeft bool, leaf uint16) error {
-	o, err := c.opaque()
+	o, err := c.btOpaque()
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (c *call) btCheckSplit(s *wal.BtreeSplit, newOnLeft bool, first int, list b
 // area (PageGetTempPageCopySpecial).
 func (c *call) emptyCopy(buf *[pg.BlockSize]byte) page.Page {
 	p := page.Page(buf[:])
-	pageInit(p, btSpecialSize)
+	pageInit(p, opaqueSize)
 	copy(p[p.Special():], c.page[p.Special():])
 	return p
 }
@@ -155,7 +155,7 @@ func (c *call) btDedup() error {
 	if err != nil {
 		return c.errorf("%v", err)
 	}
-	o, err := c.opaque()
+	o, err := c.btOpaque()
 	if err != nil {
 		return err
 	}
@@ -225,7 +225,7 @@ func (c *call) btDelete() error {
 	if err != nil {
 		return c.errorf("%v", err)
 	}
-	o, err := c.opaque()
+	o, err := c.btOpaque()
 	if err != nil {
 		return err
 	}
@@ -293,7 +293,7 @@ func (c *call) btMarkHalfdead() error {
 	case 1:
 		return c.removeDownlink(h.ParentOffset)
 	}
-	return c.btUnexpected()
+	return c.unexpected()
 }
 
 // addTopParent adds the dummy high key of a half-dead page: no attributes, and
@@ -307,7 +307,7 @@ func (c *call) addTopParent(b pg.BlockNumber) error {
 
 // removeDownlink points the downlink at off to the next child and removes the next downlink.
 func (c *call) removeDownlink(off int) error {
-	if _, err := c.opaque(); err != nil {
+	if _, err := c.btOpaque(); err != nil {
 		return err
 	}
 	here, next := c.page.Item(off), c.page.Item(off+1)
@@ -347,5 +347,5 @@ func (c *call) btUnlink() error {
 	case 4:
 		return c.btMetaPage()
 	}
-	return c.btUnexpected()
+	return c.unexpected()
 }

@@ -457,28 +457,3 @@ func TestBtreeImage(t *testing.T) {
 		t.Errorf("page %s", describeBtree(p))
 	}
 }
-
-// TestImageIsNotTheEnd: redo of these records changes a page whose image it
-// restored, so that the image does not make the page known.
-func TestImageIsNotTheEnd(t *testing.T) {
-	for _, c := range []struct {
-		rmgr pg.RmgrID
-		op   uint8
-		id   uint8
-		ends bool
-	}{
-		{pg.RmgrGist, 0x00, 0, true}, {pg.RmgrGist, 0x00, 1, false}, {pg.RmgrGist, 0x30, 0, false}, {pg.RmgrGist, 0x30, 1, true},
-		{pg.RmgrGist, 0x10, 1, true}, {pg.RmgrHash, 0x40, 0, false}, {pg.RmgrHash, 0x40, 1, true}, {pg.RmgrHash, 0x50, 0, true},
-		{pg.RmgrHash, 0x60, 0, false}, {pg.RmgrHash, 0x60, 1, false}, {pg.RmgrHash, 0x20, 0, true}, {pg.RmgrGin, 0x00, 1, true},
-		{200, 0x00, 1, true},
-	} {
-		rec := record(c.rmgr, c.op, 17, nil, nil)
-		rec.Blocks[0].ID, rec.Blocks[0].HasImage = c.id, true
-		rec.Blocks[0].WillInit = false
-		rec.Blocks[0].Image = wal.Image{Bytes: emptyPage(), Apply: true}
-		_, err := redo.Apply(&hintsLogged, rec, &rec.Blocks[0], make(page.Page, pg.BlockSize))
-		if c.ends != (err == nil) || err != nil && !errors.Is(err, redo.ErrUnsupported) {
-			t.Errorf("%s 0x%02X, block reference %d: error %v", c.rmgr, c.op, c.id, err)
-		}
-	}
-}

@@ -1,6 +1,7 @@
 package redo
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -8,6 +9,58 @@ import (
 	"redoubt/internal/pg/page"
 	"redoubt/internal/pg/wal"
 )
+
+// opaque16 is the special area of a btree, hash or GiST page: 16 bytes, with
+// flags at byte 12 and, but for btrees, a word at the end that says whose it is.
+type opaque16 []byte
+
+const (
+	opaqueSize   = 16
+	opaqueFlags  = 12
+	opaquePageID = 14
+	invalidBlock = uint32(pg.InvalidBlock)
+)
+
+// opaqueOf is the special area of a page that is known to have one of 16 bytes.
+func opaqueOf(p page.Page) opaque16 { return opaque16(p[pg.BlockSize-opaqueSize:]) }
+
+func (o opaque16) u32(at int) uint32       { return binary.LittleEndian.Uint32(o[at:]) }
+func (o opaque16) setU32(at int, v uint32) { binary.LittleEndian.PutUint32(o[at:], v) }
+func (o opaque16) flags() uint16           { return binary.LittleEndian.Uint16(o[opaqueFlags:]) }
+func (o opaque16) setFlags(f uint16)       { binary.LittleEndian.PutUint16(o[opaqueFlags:], f) }
+func (o opaque16) pageID() uint16          { return binary.LittleEndian.Uint16(o[opaquePageID:]) }
+func (o opaque16) setPageID(id uint16)     { binary.LittleEndian.PutUint16(o[opaquePageID:], id) }
+
+// opaque finds the special area of a page that must say that it is am's.
+func (c *call) opaque(id uint16, am string) (opaque16, error) {
+	if c.page.Special() != pg.BlockSize-opaqueSize {
+		return nil, c.errorf("the page's special area starts at %d: not a %s page", c.page.Special(), am)
+	}
+	o := opaqueOf(c.page)
+	if o.pageID() != id {
+		return nil, c.errorf("the page's identification is 0x%04X: not a %s page", o.pageID(), am)
+	}
+	return o, nil
+}
+
+// unexpected is the error of a block reference that the operation has not.
+func (c *call) unexpected() error { return c.errorf("unexpected block reference %d", c.ref.ID) }
+
+// blockWord is the block data of a reference that has one uint32.
+func (c *call) blockWord() (uint32, error) {
+	if len(c.ref.Data) != 4 {
+		return 0, c.errorf("block data of %d bytes, want 4", len(c.ref.Data))
+	}
+	return binary.LittleEndian.Uint32(c.ref.Data), nil
+}
+
+// deleteItems is pageIndexMultiDelete with an error that names the call.
+func (c *call) deleteItems(offsets wal.Offsets) error {
+	if err := pageIndexMultiDelete(c.page, offsets); err != nil {
+		return c.errorf("delete %d items: %v", offsets.Len(), err)
+	}
+	return nil
+}
 
 var errItemOutside = errors.New("the item lies outside of the page's items")
 
@@ -105,5 +158,22 @@ func pageIndexTupleOverwrite(p page.Page, n int, item []byte) error {
 	}
 	p.SetItemID(n, page.MakeItemID(off+delta, p.ItemID(n).Flags(), len(item)))
 	copy(p[off+delta:], item)
+	return nil
+}
+
+// pageIndexTupleDeleteNoCompact is PageIndexTupleDeleteNoCompact
+// (storage/page/bufpage.c): it takes out one item, whose line pointer becomes
+// unused or, if it is the last one, goes too.
+func pageIndexTupleDeleteNoCompact(p page.Page, n int) error {
+	off, size, err := storedItem(p, n)
+	if err != nil {
+		return err
+	}
+	if n < p.NumItems() {
+		p.SetItemID(n, 0)
+	} else {
+		p.SetLower(p.Lower() - page.ItemIDSize)
+	}
+	shiftItems(p, off, off+1, size)
 	return nil
 }

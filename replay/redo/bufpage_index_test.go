@@ -117,7 +117,7 @@ func TestIndexPrimitivesRefuse(t *testing.T) {
 func TestIndexPageModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := make(page.Page, pg.BlockSize)
-		pageInit(p, btSpecialSize)
+		pageInit(p, opaqueSize)
 		var model [][]byte
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			item := bytes.Repeat([]byte{rapid.Byte().Draw(t, "byte")}, rapid.IntRange(1, 300).Draw(t, "length"))

@@ -136,6 +136,7 @@ func (p *proof) record(rec *wal.Record) {
 	p.countBtree(rec)
 	p.countGin(rec)
 	p.countSPGist(rec)
+	p.countMethods(rec)
 	for i := range rec.Blocks {
 		p.reference(rec, &rec.Blocks[i])
 	}
@@ -267,6 +268,7 @@ func (p *proof) compare(rec *wal.Record, ref *wal.BlockRef, b, image page.Page) 
 		p.adopt(rec, b, image)
 		return
 	}
+	leftChild(rec, ref, image)
 	normalForm(ours, b, ref.Block)
 	normalForm(theirs, image, ref.Block)
 	if a, b := ours, theirs; !bytes.Equal(a, b) {
@@ -355,7 +357,8 @@ func (p *proof) compareDirectory(dir string) {
 
 // kinds are the pages that a resource manager's records change. Sequences are
 // left out: replay is ahead of them.
-var kinds = map[pg.RmgrID]page.Kind{pg.RmgrHeap: page.KindHeap, pg.RmgrBtree: page.KindBtree, pg.RmgrGin: page.KindGin, pg.RmgrSPGist: page.KindSPGist}
+var kinds = map[pg.RmgrID]page.Kind{pg.RmgrHeap: page.KindHeap, pg.RmgrBtree: page.KindBtree, pg.RmgrHash: page.KindHash,
+	pg.RmgrGin: page.KindGin, pg.RmgrGist: page.KindGist, pg.RmgrSPGist: page.KindSPGist, pg.RmgrBRIN: page.KindBRIN, pg.RmgrGeneric: page.KindBloom}
 
 // proves says whether the proof is about pages of that kind.
 func (p *proof) proves(kind page.Kind, fork pg.ForkNumber) bool {

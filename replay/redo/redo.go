@@ -18,6 +18,8 @@ type Env struct {
 	// HintBitsLogged is XLogHintBitIsNeeded(): data checksums or wal_log_hints
 	// are on. It decides whether a VISIBLE record sets its heap page's LSN.
 	HintBitsLogged bool
+	// Extensions are the resource managers that PostgreSQL itself has not.
+	Extensions Extensions
 }
 
 // Outcome is what Apply did to the page.
@@ -95,24 +97,33 @@ func (c *call) redo() error {
 		return redoHeap2(c)
 	case pg.RmgrBtree:
 		return redoBtree(c)
-	case pg.RmgrSequence:
-		return redoSequence(c)
+	case pg.RmgrHash:
+		return redoHash(c)
 	case pg.RmgrGin:
 		return redoGin(c)
+	case pg.RmgrGist:
+		return redoGist(c)
+	case pg.RmgrSequence:
+		return redoSequence(c)
 	case pg.RmgrSPGist:
 		return redoSPGist(c)
+	case pg.RmgrBRIN:
+		return redoBRIN(c)
+	case pg.RmgrGeneric:
+		return redoGeneric(c)
 	}
-	return ErrUnsupported
+	return c.env.Extensions.redo(c)
 }
 
 // Supported reports whether redo knows the record's resource manager: if not,
 // the blocks it references without an image are tainted.
-func Supported(r pg.RmgrID) bool {
+func (e *Env) Supported(r pg.RmgrID) bool {
 	switch r {
-	case pg.RmgrXLOG, pg.RmgrHeap, pg.RmgrHeap2, pg.RmgrBtree, pg.RmgrSequence, pg.RmgrGin, pg.RmgrSPGist:
+	case pg.RmgrXLOG, pg.RmgrHeap, pg.RmgrHeap2, pg.RmgrBtree, pg.RmgrHash, pg.RmgrGin, pg.RmgrGist,
+		pg.RmgrSequence, pg.RmgrSPGist, pg.RmgrBRIN, pg.RmgrGeneric:
 		return true
 	}
-	return false
+	return r.Custom() && e.Extensions[r].Redo != nil
 }
 
 // changesImage reports whether redo goes on to change a block whose full-page
@@ -122,15 +133,11 @@ func Supported(r pg.RmgrID) bool {
 // Source: access/gist/gistxlog.c, gistRedoClearFollowRight; access/hash/hash_xlog.c,
 // hash_xlog_split_allocate_page, hash_xlog_split_complete.
 func changesImage(rec *wal.Record, id uint8) bool {
-	const (
-		gistPageUpdate, gistPageSplit        = 0x00, 0x30
-		hashSplitAllocate, hashSplitComplete = 0x40, 0x60
-	)
 	switch op := rec.Op(); rec.Rmgr {
 	case pg.RmgrGist:
-		return op == gistPageUpdate && id == 1 || op == gistPageSplit && id == 0
+		return op == wal.GistPageUpdate && id == 1 || op == wal.GistPageSplit && id == 0
 	case pg.RmgrHash:
-		return op == hashSplitAllocate && id == 0 || op == hashSplitComplete
+		return op == wal.HashSplitAllocate && id == 0 || op == wal.HashSplitComplete
 	}
 	return false
 }
@@ -146,15 +153,17 @@ func Apply(env *Env, rec *wal.Record, ref *wal.BlockRef, p page.Page) (Outcome, 
 		if err := ref.Image.Restore(p); err != nil {
 			return Skipped, c.errorf("restore full-page image: %v", err)
 		}
+		if changesImage(rec, ref.ID) {
+			if err := c.redo(); err != nil {
+				return Skipped, err
+			}
+		}
 		if !p.IsNew() {
 			p.SetLSN(rec.End)
 		}
-		if changesImage(rec, ref.ID) {
-			return Restored, ErrUnsupported
-		}
 		return Restored, nil
 	}
-	if !Supported(rec.Rmgr) {
+	if !env.Supported(rec.Rmgr) {
 		return Skipped, ErrUnsupported
 	}
 	outcome := Changed

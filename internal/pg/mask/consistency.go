@@ -145,7 +145,9 @@ func maskGin(p page.Page) {
 }
 
 // maskGist is gist_mask (access/gist/gistxlog.c): NSNs are LSNs, and
-// F_FOLLOW_RIGHT is set on the left child after the record was written.
+// F_FOLLOW_RIGHT is set on the left child after the record was written. What
+// PostgreSQL's mask forgets: redo of DELETE sets F_TUPLES_DELETED, the primary
+// (gistprunepage, access/gist/gist.c) does not.
 func maskGist(p page.Page) {
 	const at = pg.BlockSize - flagsFromEnd16
 	maskPageHints(p)
@@ -158,7 +160,7 @@ func maskGist(p page.Page) {
 	if word(p, at)&gistLeaf != 0 {
 		maskLinePointers(p)
 	}
-	clearBits(p, at, gistHasGarbage)
+	clearBits(p, at, gistHasGarbage|gistTuplesGone)
 }
 
 // maskBRIN is brin_mask (access/brin/brin_xlog.c).

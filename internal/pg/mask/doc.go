@@ -40,6 +40,7 @@ const (
 	RuleHashUnused       RuleID = "hash-unused-page"
 	RuleGistLPDead       RuleID = "gist-lp-dead"
 	RuleGistGarbage      RuleID = "gist-garbage-flag"
+	RuleGistTuplesGone   RuleID = "gist-tuples-deleted-flag"
 	RuleGinDeleted       RuleID = "gin-deleted-page"
 	RuleSPGistLastUsed   RuleID = "spgist-last-used-pages"
 	RuleBRINEvacuateFlag RuleID = "brin-evacuate-flag"
@@ -53,6 +54,6 @@ func Rules() []RuleID {
 		RuleHeapXminHints, RuleHeapXmaxHints, RuleHeapPadding, RuleHeapSpeculative,
 		RuleBtreeLPDead, RuleBtreeFlags, RuleBtreeCycleID,
 		RuleHashLPDead, RuleHashDeadFlag, RuleHashUnused,
-		RuleGistLPDead, RuleGistGarbage, RuleGinDeleted, RuleSPGistLastUsed, RuleBRINEvacuateFlag,
+		RuleGistLPDead, RuleGistGarbage, RuleGistTuplesGone, RuleGinDeleted, RuleSPGistLastUsed, RuleBRINEvacuateFlag,
 	}
 }

@@ -21,6 +21,7 @@ const (
 
 	gistLeaf        = 0x0001 // F_LEAF
 	gistDeleted     = 0x0002 // F_DELETED
+	gistTuplesGone  = 0x0004 // F_TUPLES_DELETED
 	gistFollowRight = 0x0008 // F_FOLLOW_RIGHT
 	gistHasGarbage  = 0x0010 // F_HAS_GARBAGE
 
@@ -94,6 +95,7 @@ func normalizeGist(p page.Page) {
 		reviveDead(p) // RuleGistLPDead
 	}
 	clearBits(p, at, gistHasGarbage) // RuleGistGarbage
+	clearBits(p, at, gistTuplesGone) // RuleGistTuplesGone
 }
 
 func normalizeGin(p page.Page) {

@@ -106,7 +106,7 @@ func tolerated(p []byte, kind page.Kind) *tolerance {
 		if f := u16(p, 8188); f&1 != 0 && f&2 == 0 {
 			revive()
 		}
-		t.bits16(8188, 0x10)
+		t.bits16(8188, 0x10|0x04)
 	case page.KindGin:
 		if special == 8184 && u16(p, 8190)&4 != 0 {
 			t.bytes(24, 8190)
