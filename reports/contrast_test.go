@@ -46,7 +46,7 @@ func TestContrast(t *testing.T) {
 		}
 		for _, pair := range []string{
 			"ink card", "ink paper", "soft card", "soft paper", "brand card", "brand paper", "clean clean-bg", "bad bad-bg", "warn warn-bg",
-			"card clean", "ink warn-bg", "ink bad-bg", "soft bad-bg", "soft warn-bg", "soft clean-bg", "soft sunk", "none none-bg",
+			"card clean", "ink warn-bg", "ink bad-bg", "soft bad-bg", "soft warn-bg", "soft clean-bg", "soft sunk", "ink sunk", "ink none-bg", "bad card", "none none-bg",
 		} {
 			a, b, _ := strings.Cut(pair, " ")
 			x, y := luminance(t, color[a]), luminance(t, color[b])

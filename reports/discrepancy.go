@@ -10,7 +10,7 @@ import (
 	"redoubt/internal/pg"
 )
 
-// maxRows is how many discrepancies a page lists; the JSON has them all.
+// maxRows is how many discrepancies a report lists; the JSON has them all.
 const maxRows = 2000
 
 // row is one discrepancy as people read it.
@@ -36,6 +36,11 @@ type row struct {
 
 	rank int
 	lsn  pg.LSN
+	of   struct { // what it was made from
+		timeline *finding.RunTimeline
+		span     *finding.Verification
+		found    *finding.Discrepancy
+	}
 }
 
 type fact struct{ Label, Value string }
@@ -79,6 +84,7 @@ func rowsOf(r finding.Run) (rows, benign []row) {
 		for j := range t.Spans {
 			for k := range t.Spans[j].Discrepancies {
 				d := rowOf(t, &t.Spans[j].Discrepancies[k])
+				d.of.timeline, d.of.span, d.of.found = t, &t.Spans[j], &t.Spans[j].Discrepancies[k]
 				if d.Severity == string(finding.Benign) {
 					benign = append(benign, d)
 				} else {

@@ -35,6 +35,7 @@ type summaryView struct {
 	ID, Href, Job, State, Word string
 	Started, Took, Found       string
 	Timelines, Spans           string
+	Here                       bool // it is the run that the page is of
 }
 
 // nights is how many runs of a job are drawn as a row of signs.

@@ -11,16 +11,36 @@ import (
 )
 
 // note is one thing that was not verified, and why.
-type note struct{ What, Why string }
+type note struct {
+	What, Why string
+	Span      string // empty: the whole timeline, or several spans
+
+	blocks, spans int64 // how many blocks of how many spans; 0: it is no number of blocks
+}
 
 // notes are those of one place.
 type notes struct {
 	Where string // timeline; empty: the whole run
-	Span  string // empty: the whole timeline
 	Items []note
 }
 
-func (n *notes) add(what, why string) { n.Items = append(n.Items, note{what, why}) }
+func (n *notes) add(what, why string) { n.Items = append(n.Items, note{What: what, Why: why}) }
+
+// addSpan adds the notes of a span; blocks that were not compared for one
+// reason in several spans are one note.
+func (n *notes) addSpan(span string, items []note) {
+	for _, i := range items {
+		i.Span = span
+		at := slices.IndexFunc(n.Items, func(o note) bool { return o.blocks > 0 && i.blocks > 0 && o.Why == i.Why })
+		if at < 0 {
+			n.Items = append(n.Items, i)
+			continue
+		}
+		o := &n.Items[at]
+		o.blocks, o.spans, o.Span = o.blocks+i.blocks, o.spans+1, ""
+		o.What = count(o.blocks, "block") + " in " + count(o.spans, "span")
+	}
+}
 
 // notesOf lists everything that was not verified. An empty list means that
 // every block and segment that was asked for was checked.
@@ -31,7 +51,9 @@ func notesOf(rep *Report) []notes {
 		run.add("Run", "it did not finish: what it had not reached is not verified, and not listed here")
 	}
 	for _, reason := range r.Reasons {
-		run.add("Run", plain(reason))
+		if !saidBySpan(r, reason) {
+			run.add("Run", plain(reason))
+		}
 	}
 	if len(r.Timelines) == 0 {
 		run.add("Everything", "no timeline was picked")
@@ -39,14 +61,27 @@ func notesOf(rep *Report) []notes {
 	all := []notes{run}
 	for i := range r.Timelines {
 		t := &r.Timelines[i]
-		all = append(all, timelineNotes(t, rep.single))
+		n := timelineNotes(t, rep.single)
 		for j := range t.Spans {
-			n := spanNotes(&t.Spans[j])
-			n.Where = timelineName(t)
-			all = append(all, n)
+			n.addSpan(rangeOf(t.Spans[j].Span), spanNotes(&t.Spans[j]).Items)
 		}
+		all = append(all, n)
 	}
 	return slices.DeleteFunc(all, func(n notes) bool { return len(n.Items) == 0 })
+}
+
+// saidBySpan reports whether a reason of the run is one that a span gives itself.
+func saidBySpan(r *finding.Run, reason string) bool {
+	for i := range r.Timelines {
+		for j := range r.Timelines[i].Spans {
+			for _, own := range r.Timelines[i].Spans[j].Reasons {
+				if own != "" && strings.HasSuffix(reason, ": "+own) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 func timelineNotes(t *finding.RunTimeline, single bool) notes {
@@ -65,8 +100,15 @@ func timelineNotes(t *finding.RunTimeline, single bool) notes {
 			n.add("Archive", plain(reason))
 		}
 	}
-	n.addHoles(uncovered(t))
+	n.addHoles(slices.DeleteFunc(uncovered(t), onlyHeader))
 	return n
+}
+
+// onlyHeader reports whether a range is no more than the header of a WAL
+// page (XLogLongPageHeaderData): no record starts in it.
+func onlyHeader(r pg.Range) bool {
+	const walPage, longHeader = 8192, 40
+	return r.From%walPage == 0 && r.Bytes() <= longHeader
 }
 
 // addHoles names the ranges of a few holes and adds up many.
@@ -87,7 +129,7 @@ func (n *notes) addHoles(holes []pg.Range) {
 }
 
 func spanNotes(v *finding.Verification) notes {
-	n := notes{Span: rangeOf(v.Span)}
+	var n notes
 	for _, reason := range v.Reasons {
 		n.add("Span", plain(reason))
 	}
@@ -110,7 +152,7 @@ func (n *notes) addBlocks(v *finding.Verification) {
 	add := func(blocks int64, why string) {
 		said := slices.ContainsFunc(v.Reasons, func(r string) bool { return strings.HasPrefix(r, strconv.FormatInt(blocks, 10)+" block") })
 		if blocks > 0 && !said {
-			n.add(count(blocks, "block"), why)
+			n.Items = append(n.Items, note{What: count(blocks, "block"), Why: why, blocks: blocks, spans: 1})
 		}
 	}
 	why := "redo of their last change is not known"

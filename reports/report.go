@@ -11,9 +11,11 @@ import (
 // Report is what a report page is made from.
 type Report struct {
 	Run     finding.Run
-	Version string // Redoubt's version, for the footer
-	Command string // what to type to repeat the run with the same picks; empty: not shown
-	Running bool   // the run is still at it: an unfinished report says so instead of "was interrupted"
+	Version string               // Redoubt's version, for the footer
+	Command string               // what to type to repeat the run with the same picks; empty: not shown
+	Running bool                 // the run is still at it: an unfinished report says so instead of "was interrupted"
+	History []finding.RunSummary // the job's last runs; this one may be among them
+	Linked  bool                 // a server shows the page: other runs are at /run/ID
 
 	single bool // one verification, not a run: no job, no seed, no scan
 }

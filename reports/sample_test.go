@@ -164,6 +164,7 @@ var samples = []struct {
 	{"inconclusive", report(inconclusiveRun())},
 	{"unfinished", report(unfinishedRun())},
 	{"kinds", report(everyKind())},
+	{"rich", richReport(noTest{})},
 	{"verification", OfVerification(findingsRun().Timelines[0].Spans[1], ended)},
 }
 

@@ -116,15 +116,23 @@ func (p *printer) notes(all []notes, skipped string, single bool) {
 		case where == "":
 			where = "the whole run"
 		}
-		where = strings.TrimPrefix(where+", "+n.Span, ", ")
-		p.line("  %s", p.paint(strings.TrimSuffix(where, ", "), "soft"))
+		if where != "" {
+			p.line("  %s", p.paint(where, "soft"))
+		}
 		for _, i := range n.Items {
-			p.line("    - %s: %s", i.What, i.Why)
+			p.line("    - %s: %s%s", i.What, i.Why, inSpan(i.Span))
 		}
 	}
 	if skipped != "" {
 		p.line("  %s", skipped)
 	}
+}
+
+func inSpan(span string) string {
+	if span == "" {
+		return ""
+	}
+	return " (span " + span + ")"
 }
 
 func (p *printer) spans(v *view) {

@@ -24,7 +24,10 @@ type view struct {
 	Skipped  string
 
 	Timelines []timelineView
-	Rows      []row
+	Focus     []focus
+	Rows      []row  // all that count
+	Cards     []card // the first of them
+	More      []row  // the others
 	Benign    []row
 	BenignN   string
 	Cut       string // how many discrepancies are not listed
@@ -40,6 +43,7 @@ type view struct {
 	Command     string
 	Version     string
 	HasScan     bool
+	History     []summaryView
 }
 
 type figure struct{ Value, Label, Note string }
@@ -100,6 +104,7 @@ func viewOf(rep *Report) view {
 	}
 	v.Rows, v.Benign = rowsOf(r)
 	v.cutRows(&t)
+	v.Cards, v.More = cardsOf(v.Rows)
 	for i := range r.Timelines {
 		v.addTimeline(&r.Timelines[i])
 		if tv := &v.Timelines[i]; r.FinishedAt == nil && tv.State == "clean" {
@@ -107,6 +112,8 @@ func viewOf(rep *Report) view {
 		}
 	}
 	v.CoverageSum = coverageRowOf("", "all spans", &t.coverage)
+	v.Focus = focusOf(&v)
+	v.History = historyOf(rep)
 	return v
 }
 

@@ -71,7 +71,7 @@ func (f *reportFlags) run(cmd *cobra.Command, args []string) (err error) {
 			return reports.Text(w, run, reports.TextOptions{Color: isTerminal(out), Command: repeatCommand(f.config, run)})
 		})
 	if f.html != "" {
-		rep := reports.Report{Run: run, Version: versionString(), Command: repeatCommand(f.config, run)}
+		rep := reportOf(cmd.Context(), l, f.config, run)
 		problems = errors.Join(problems, reports.WriteFile(f.html, func(w io.Writer) error { return reports.HTML(w, rep) }))
 	}
 	if run.FinishedAt == nil {

@@ -139,15 +139,28 @@ func (s *service) batch(ctx context.Context, job scheduler.Job, o scheduler.Opti
 		return run, "", err
 	}
 	s.metrics.ObserveRun(run)
-	if path, err = reports.WriteRun(s.cfg.Reports.Dir, s.report(run)); err != nil {
+	if path, err = reports.WriteRun(s.cfg.Reports.Dir, s.report(ctx, run)); err != nil {
 		return run, "", fmt.Errorf("%w; the run is in the ledger: redoubt report --html FILE %s makes its page again", err, run.ID)
 	}
 	return run, path, nil
 }
 
-func (s *service) report(run finding.Run) reports.Report {
-	return reports.Report{Run: run, Version: versionString(), Command: repeatCommand(s.path, run)}
+func (s *service) report(ctx context.Context, run finding.Run) reports.Report {
+	return reportOf(ctx, s.ledger, s.path, run)
 }
+
+// reportOf is the report of a run, with what the runs before it found. A
+// ledger that cannot tell that does not cost the report.
+func reportOf(ctx context.Context, l *ledger.Ledger, config string, run finding.Run) reports.Report {
+	history, err := l.Summaries(ctx, ledger.RunFilter{Job: run.Job, Limit: historyRuns})
+	if err != nil {
+		history = nil
+	}
+	return reports.Report{Run: run, Version: versionString(), Command: repeatCommand(config, run), History: history}
+}
+
+// historyRuns is how many of a job's last runs a report is given.
+const historyRuns = 60
 
 // repeatCommand is what to type to repeat a run's picks.
 func repeatCommand(config string, run finding.Run) string {

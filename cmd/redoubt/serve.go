@@ -189,7 +189,8 @@ func (p pages) Index(w io.Writer, runs []finding.RunSummary, more bool) error {
 }
 
 func (p pages) Run(w io.Writer, run finding.Run) error {
-	rep := p.report(run)
+	rep := p.report(context.Background(), run)
+	rep.Linked = true
 	rep.Running = p.starter.isRunning(run.ID)
 	return reports.HTML(w, rep)
 }
