@@ -90,6 +90,9 @@ func (r *run) replayBase(ctx context.Context) error {
 	if err := r.baseConsistent(scanned); err != nil {
 		return err
 	}
+	if err := r.serverAvailable(ctx); err != nil {
+		return err
+	}
 	if err := r.walkBase(ctx); err != nil {
 		return err
 	}
@@ -97,7 +100,7 @@ func (r *run) replayBase(ctx context.Context) error {
 	if r.ra, err = r.a.Replay(ctx); err != nil {
 		return r.walError(fmt.Sprintf("replay WAL %s", span), err)
 	}
-	return nil
+	return r.serveBase(ctx)
 }
 
 func (r *run) describeWAL(s *native.Scanned) {

@@ -208,11 +208,11 @@ func (r *run) describe(m mismatch, res compare.Result, official []byte) finding.
 func (r *run) addEvidence(m mismatch, d *finding.Discrepancy) error {
 	var buf [pg.BlockSize]byte
 	for _, side := range []struct {
-		res   *native.Result
+		page  func(pg.RelFork, pg.BlockNumber, []byte) (native.Page, error)
 		name  string
 		blame finding.Blame
-	}{{r.ra, "base", finding.BlameBase}, {r.rb, "official side", finding.BlameOfficial}} {
-		p, err := side.res.Page(m.RelFork, m.Number, buf[:])
+	}{{r.replayedPage, "base", finding.BlameBase}, {r.officialPage, "official side", finding.BlameOfficial}} {
+		p, err := side.page(m.RelFork, m.Number, buf[:])
 		if err != nil {
 			return err
 		}
@@ -255,6 +255,10 @@ func (r *run) recordRef(t native.RecordRef) *finding.RecordRef {
 // and that redo does not reproduce.
 func (r *run) consistency() {
 	r.out.Consistency = finding.Consistency{ImagesChecked: r.ra.ImagesChecked, Mismatches: r.ra.MismatchCount}
+	if r.byServer() { // it holds its own pages against the images, and would not have come to the end
+		r.out.Consistency.Mismatches = 0
+		return
+	}
 	for _, m := range r.ra.Mismatches {
 		n := int64(m.Block.Number)
 		rel := finding.RelationOf(m.Block.RelFork)
@@ -408,7 +412,8 @@ func (r *run) reasons(err error) {
 	if c.BlocksUnverifiable > 0 {
 		add("%d blocks belong to databases created by file copy while the base backup was being taken", c.BlocksUnverifiable)
 	}
-	if r.ra != nil {
+	r.addUnwitnessed()
+	if r.ra != nil && !r.byServer() {
 		for m, n := range r.ra.UnknownRelUpdates {
 			add("%d records of %s change relations in ways that are not known", n, m)
 		}

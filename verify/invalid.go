@@ -32,21 +32,21 @@ func (r *run) eachCatalogPage(ctx context.Context, mapSpc, mapDB, catalogOID pg.
 	if !ok {
 		return false, nil
 	}
-	fork, ok := r.ra.Fork(f)
+	fork, ok := r.replayedFork(f)
 	var buf [pg.BlockSize]byte
 	var untouched []pg.Block
 	for b := range fork.Size {
-		p, err := r.ra.Page(f, b, buf[:])
+		p, err := r.replayedPage(f, b, buf[:])
 		switch {
 		case err != nil:
 			return false, err
 		case p.Failed != nil || p.Tainted || p.Invalid != 0:
 			ok = false
-		case p.Bytes != nil:
+		case p.Bytes != nil && (p.Touched || whole):
 			if err := fn(p.Bytes); err != nil {
 				return false, err
 			}
-		case b < fork.BaseBlocks:
+		case p.Bytes == nil && b < fork.BaseBlocks:
 			untouched = append(untouched, pg.Block{RelFork: f, Number: b})
 		}
 	}

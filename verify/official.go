@@ -37,6 +37,9 @@ func (r *run) compareOfficial(ctx context.Context) error {
 	if r.rb, err = r.b.Replay(ctx); err != nil {
 		return r.walError(fmt.Sprintf("replay WAL %s over the official side", own), err)
 	}
+	if err := r.serveOfficial(ctx); err != nil {
+		return err
+	}
 	if err := side.replayed(); err != nil {
 		return err
 	}
@@ -119,7 +122,7 @@ func (s *officialSide) replayed() error {
 			if b >= f.Size {
 				return nil
 			}
-			p, err := s.rb.Page(f.RelFork, b, buf)
+			p, err := s.officialPage(f.RelFork, b, buf)
 			if err != nil {
 				return err
 			}
@@ -169,7 +172,7 @@ func (c *comparison) own(b pg.BlockNumber, p native.Page) error {
 
 // block compares one official page with what replay made of it.
 func (c *comparison) block(b pg.BlockNumber, official []byte) error {
-	f, ok := c.ra.Fork(c.fork)
+	f, ok := c.replayedFork(c.fork)
 	if !ok || b >= f.Size {
 		if !compare.Blank(official, c.fork) {
 			c.part.beyond++
@@ -184,7 +187,7 @@ func (c *comparison) block(b pg.BlockNumber, official []byte) error {
 		c.part.unverifiable++
 		return nil
 	}
-	p, err := c.ra.Page(c.fork, b, c.page())
+	p, err := c.replayedPage(c.fork, b, c.page())
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func (r *run) relations(ctx context.Context, s *officialSide) error {
 		return err
 	}
 	r.unlogged = make(map[pg.RelFileLocator]bool)
-	a, b := r.ra.Forks(), r.rb.Forks()
+	a, b := r.replayedForks(), r.rb.Forks()
 	for _, f := range slices.Concat(a, b) {
 		if f.Fork == pg.InitFork {
 			r.unlogged[f.RelFileLocator] = true
@@ -74,7 +74,7 @@ func (r *run) size(s *officialSide, f pg.RelFork) error {
 	in := compare.SizeInput{
 		Rel: f, Major: r.out.Postgres.Major, Official: compare.NoFile, Replayed: compare.NoFile, TornTail: s.tails[f],
 	}
-	fa, okA := r.ra.Fork(f)
+	fa, okA := r.replayedFork(f)
 	fb, okB := r.rb.Fork(f)
 	if okA {
 		in.Replayed = int64(fa.Size)
@@ -113,7 +113,7 @@ func (r *run) size(s *officialSide, f pg.RelFork) error {
 // replayedBlank says whether a block that only the replayed side has says nothing.
 func (r *run) replayedBlank(f pg.RelFork, baseBlocks, b pg.BlockNumber) (bool, error) {
 	var buf [pg.BlockSize]byte
-	p, err := r.ra.Page(f, b, buf[:])
+	p, err := r.replayedPage(f, b, buf[:])
 	switch {
 	case err != nil:
 		return false, err
@@ -134,13 +134,13 @@ func (r *run) versionDir() string {
 // relMaps compares the relation map files, which say where the system
 // catalogs are that pg_class cannot say it of.
 func (r *run) relMaps() {
-	keys := append(r.ra.RelMaps(), r.rb.RelMaps()...)
+	keys := append(r.replayedMaps(), r.rb.RelMaps()...)
 	slices.SortFunc(keys, func(a, b native.RelMapKey) int { return cmp.Or(cmp.Compare(a.Spc, b.Spc), cmp.Compare(a.DB, b.DB)) })
 	for _, k := range slices.Compact(keys) {
 		if r.leftovers[k.DB] != "" {
 			continue
 		}
-		a, b := r.ra.RelMap(k.Spc, k.DB), r.rb.RelMap(k.Spc, k.DB)
+		a, b := r.replayedMap(k.Spc, k.DB), r.rb.RelMap(k.Spc, k.DB)
 		if why := relMapDifference(a, b); why != "" {
 			r.add(finding.Discrepancy{
 				File: r.relMapPath(k), Kind: finding.Unexplained, Severity: finding.Critical,

@@ -41,7 +41,7 @@ func (s *officialSide) slruSegment(c datadir.PathInfo, content []byte) error {
 			continue
 		}
 		official := content[i : i+pg.BlockSize]
-		replayed, _, touched, err := s.ra.SLRUPage(p, buf)
+		replayed, touched, err := s.replayedSLRU(p, buf)
 		if err != nil {
 			return err
 		}
@@ -58,7 +58,7 @@ func (s *officialSide) slruSegment(c datadir.PathInfo, content []byte) error {
 // baseSLRU is the hash of the base's page, if the base's pages still count.
 func (r *run) baseSLRU(p pg.SLRUPage) (uint64, bool) {
 	h, ok := r.index.slrus[p]
-	return h, ok && !r.ra.SLRURemoved(p.SLRU)
+	return h, ok && !r.byServer() && !r.ra.SLRURemoved(p.SLRU)
 }
 
 // slruPair is one SLRU page to be compared in full.
@@ -103,12 +103,10 @@ func (r *run) slruPairs(s *officialSide) ([]*slruPair, error) {
 		pages[p] = true
 	}
 	for slru := range pg.SLRU(pg.NumSLRUs) {
-		for _, res := range []interface{ SLRUPages(pg.SLRU) []uint32 }{r.ra, r.rb} {
-			for _, n := range res.SLRUPages(slru) {
-				p := pg.SLRUPage{SLRU: slru, Page: n}
-				if !s.seenSLRU[p] || s.b.TouchedSLRU(p) {
-					pages[p] = true
-				}
+		for _, n := range slices.Concat(r.replayedSLRUs(slru), r.rb.SLRUPages(slru)) {
+			p := pg.SLRUPage{SLRU: slru, Page: n}
+			if !s.seenSLRU[p] || s.b.TouchedSLRU(p) {
+				pages[p] = true
 			}
 		}
 	}
@@ -128,7 +126,7 @@ func (r *run) slruPairs(s *officialSide) ([]*slruPair, error) {
 		} else if ok {
 			pair.official = b
 		}
-		if b, _, ok, err := r.ra.SLRUPage(p, make([]byte, pg.BlockSize)); err != nil {
+		if b, ok, err := r.replayedSLRU(p, make([]byte, pg.BlockSize)); err != nil {
 			return nil, err
 		} else if ok {
 			pair.replayed = b

@@ -96,7 +96,7 @@ func (d dirSnap) Walk(_ context.Context, v datadir.Visitor) error {
 		switch c := datadir.Classify(filepath.ToSlash(rel)); c.Class {
 		case datadir.Relation:
 			return d.relation(path, c.Rel, v)
-		case datadir.ControlFile, datadir.SLRUSegment, datadir.RelationMap:
+		case datadir.ControlFile, datadir.SLRUSegment, datadir.RelationMap, datadir.LabelFile:
 			raw, err := os.ReadFile(path)
 			if err != nil {
 				return err

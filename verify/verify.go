@@ -26,6 +26,7 @@ import (
 	"redoubt/internal/pg/datadir"
 	"redoubt/replay"
 	"redoubt/replay/native"
+	"redoubt/replay/server"
 )
 
 // Snapshot is all pages of a cluster at one LSN, or becoming consistent at
@@ -66,9 +67,12 @@ type Options struct {
 	Sample         float64 // fraction of blocks, 0 or 1: all
 	Seed           int64   // of Sample
 	Native         native.Config
-	All            bool   // list all discrepancies, not 1,000
-	ShowBytes      bool   // pages of discrepancies are kept whole; otherwise without what their users stored in them
-	Timeline       string // names the timeline in the ids of discrepancies
+	Engine         string        // what replays: EngineNative (default), EngineServer, EngineBoth
+	Confirm        bool          // a server replays the span, too, if there are critical discrepancies
+	Server         server.Config // how servers are run, where one is
+	All            bool          // list all discrepancies, not 1,000
+	ShowBytes      bool          // pages of discrepancies are kept whole; otherwise without what their users stored in them
+	Timeline       string        // names the timeline in the ids of discrepancies
 	// Progress, if set, is told how far a stage is, in bytes; a total of 0 is
 	// not known. It may be called by several goroutines.
 	Progress func(stage string, done, total int64)
@@ -107,6 +111,10 @@ type run struct {
 	sizes          []sizeFinding
 	found          []finding.Discrepancy
 	pages          map[finding.Severity]int // discrepancies that carry their pages
+	witness        witness
+	disputed       map[pg.Block]bool // blocks on which the engines differ
+	stopped        *failedServer     // the server stopped at a record
+	unwitnessed    []string          // what the second engine could not do
 }
 
 // sizeFinding is a relation fork whose size differs, or that one side lacks.
@@ -121,14 +129,7 @@ type sizeFinding struct {
 // context's error, or what reading a source met.
 func Run(ctx context.Context, o Options) (*finding.Verification, error) {
 	start := time.Now()
-	if o.Native.Workers <= 0 {
-		o.Native.Workers = runtime.GOMAXPROCS(0)
-	}
-	scratch := cmp.Or(o.Native.Scratch, os.TempDir())
-	r := &run{
-		Options: o, out: newVerification(), tally: newTally(), pages: make(map[finding.Severity]int), spool: &spool{dir: scratch},
-		xacts: &baseXacts{spool: &spool{dir: scratch}, at: make(map[uint32]int64)},
-	}
+	r := newRun(o)
 	err := r.guarded(ctx)
 	err = errors.Join(err, r.close())
 	r.finish(err, time.Since(start))
@@ -137,6 +138,20 @@ func Run(ctx context.Context, o Options) (*finding.Verification, error) {
 		err = nil
 	}
 	return r.out, err
+}
+
+func newRun(o Options) *run {
+	if o.Native.Workers <= 0 {
+		o.Native.Workers = runtime.GOMAXPROCS(0)
+	}
+	scratch := cmp.Or(o.Native.Scratch, os.TempDir())
+	r := &run{
+		Options: o, out: newVerification(), tally: newTally(), pages: make(map[finding.Severity]int), spool: &spool{dir: scratch},
+		xacts: &baseXacts{spool: &spool{dir: scratch}, at: make(map[uint32]int64)}, disputed: make(map[pg.Block]bool),
+	}
+	r.Engine = cmp.Or(r.Engine, EngineNative)
+	r.out.Engine = r.Engine
+	return r
 }
 
 // guarded turns a panic, which is our own bug, into an error.
@@ -159,7 +174,7 @@ func newVerification() *finding.Verification {
 }
 
 func (r *run) close() error {
-	err := errors.Join(r.spool.close(), r.xacts.spool.close())
+	err := errors.Join(r.spool.close(), r.xacts.spool.close(), r.witness.close())
 	for _, e := range []*native.Engine{r.a, r.b} {
 		if e != nil {
 			err = errors.Join(err, e.Close())
@@ -183,10 +198,21 @@ func (r *run) verify(ctx context.Context) error {
 	if err := r.replayBase(ctx); err != nil {
 		return err
 	}
+	return r.judgeSides(ctx)
+}
+
+// judgeSides compares the replayed side with the official one.
+func (r *run) judgeSides(ctx context.Context) error {
 	if err := r.compareOfficial(ctx); err != nil {
 		return err
 	}
-	return r.discrepancies(ctx)
+	if err := r.compareEngines(ctx); err != nil {
+		return err
+	}
+	if err := r.discrepancies(ctx); err != nil {
+		return err
+	}
+	return r.confirm(ctx)
 }
 
 func (r *run) progress(stage string, done, total int64) {
