@@ -57,6 +57,9 @@ func (r *run) discrepancies(ctx context.Context) error {
 	if err := r.checkClaims(ctx); err != nil {
 		return err
 	}
+	if err := r.confirm(ctx); err != nil {
+		return err
+	}
 	return r.name(ctx, r.listed())
 }
 

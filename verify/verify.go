@@ -209,10 +209,7 @@ func (r *run) judgeSides(ctx context.Context) error {
 	if err := r.compareEngines(ctx); err != nil {
 		return err
 	}
-	if err := r.discrepancies(ctx); err != nil {
-		return err
-	}
-	return r.confirm(ctx)
+	return r.discrepancies(ctx)
 }
 
 func (r *run) progress(stage string, done, total int64) {

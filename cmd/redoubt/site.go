@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
+	"time"
 
 	"redoubt/internal/archive"
 	"redoubt/internal/config"
@@ -14,6 +16,7 @@ import (
 	"redoubt/internal/official/snapshot"
 	"redoubt/internal/storage"
 	"redoubt/replay/native"
+	pgserver "redoubt/replay/server"
 	"redoubt/scheduler"
 	"redoubt/verify"
 )
@@ -220,9 +223,11 @@ func (s *site) verify(ctx context.Context, spec scheduler.SpanSpec) (_ finding.V
 	if err != nil {
 		return finding.Verification{}, err
 	}
+	job := s.cfg.Jobs[spec.Job]
 	v, err := verify.Run(ctx, verify.Options{
 		Base: base, Official: official, WAL: wal, Timeline: spec.Tenant + "/" + spec.Timeline,
-		Sample: s.cfg.Jobs[spec.Job].Sample, Seed: spec.Seed, Native: engine,
+		Sample: job.Sample, Seed: spec.Seed, Native: engine,
+		Engine: job.Engine, Confirm: job.Confirm == "server", Server: s.server(),
 		ShowBytes: s.cfg.Reports.PageBytes == "shown",
 	})
 	if v == nil {
@@ -231,10 +236,24 @@ func (s *site) verify(ctx context.Context, spec scheduler.SpanSpec) (_ finding.V
 	return *v, err
 }
 
+// server is how PostgreSQL is run.
+func (s *site) server() pgserver.Config {
+	c := s.cfg.Server
+	bins := pgserver.Bins{Dirs: make(map[int]string)}
+	for major, dir := range s.cfg.PgBin {
+		n, _ := strconv.Atoi(major) // it was validated
+		bins.Dirs[n] = dir
+	}
+	return pgserver.Config{
+		Bins: bins, Scratch: s.cfg.ScratchDir(), MinFree: int64(s.cfg.Scratch.MinFree), User: c.User,
+		Memory: int64(c.Memory), Disk: int64(c.Disk), Time: time.Duration(c.Duration), Libraries: c.Libraries,
+	}
+}
+
 // engine shares memory and cores among the spans that a job replays at once.
 func (s *site) engine(job string) (native.Config, error) {
 	dir := s.cfg.ScratchDir()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o711); err != nil { // a server's user must get through
 		return native.Config{}, fmt.Errorf("make scratch directory: %w", err)
 	}
 	spans := max(1, s.cfg.Jobs[job].ParallelSpans)

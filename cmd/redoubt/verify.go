@@ -15,6 +15,7 @@ import (
 	"redoubt/internal/pg"
 	"redoubt/internal/storage"
 	"redoubt/replay/native"
+	pgserver "redoubt/replay/server"
 	"redoubt/reports"
 	"redoubt/verify"
 )
@@ -25,7 +26,8 @@ type verifyFlags struct {
 	base, wal, official string
 	layout, cluster     string
 	from, to, rel       string
-	engine, pgBin       string
+	engine, confirm     string
+	pgBin               []string
 	sample              float64
 	seed                int64
 	workers             int
@@ -54,6 +56,9 @@ pg_basebackup wrote. Both are only read.`,
   redoubt verify --base s3://b/pg/mon/base.tar.zst --official s3://b/pg/tue/base.tar.zst \
       --wal s3://b/pg/wal --format json --html report.html
 
+  # the same; a real PostgreSQL confirms what is found and says who is to blame
+  redoubt verify --base old --official new --wal archive --confirm server --pg-bin 17=/opt/pg17/bin
+
   # a tenth of the blocks of one table
   redoubt verify --base old --official new --wal archive --rel 1663/16384/16390 --sample 0.1 --seed 7`,
 		Args: cobra.NoArgs,
@@ -68,8 +73,9 @@ pg_basebackup wrote. Both are only read.`,
 	fl.StringVar(&f.cluster, "cluster", "", "TENANT/TIMELINE, where the WAL's location holds several")
 	fl.StringVar(&f.from, "from", "", "LSN of the span's start (default: the base's redo start)")
 	fl.StringVar(&f.to, "to", "", "LSN of the span's end, exclusive (default: the official side's own)")
-	fl.StringVar(&f.engine, "engine", "native", "what replays: native")
-	fl.StringVar(&f.pgBin, "pg-bin", "", "directory of PostgreSQL's binaries, for engines that need them")
+	fl.StringVar(&f.engine, "engine", verify.EngineNative, "what replays: native, server (a real PostgreSQL) or both, compared with each other")
+	fl.StringVar(&f.confirm, "confirm", "none", "who confirms critical discrepancies: none or server")
+	fl.StringArrayVar(&f.pgBin, "pg-bin", nil, "`DIR` of PostgreSQL's programs, or 17=DIR for one major version (default: where they are usually installed)")
 	fl.StringVar(&f.rel, "rel", "", "only this relation: TABLESPACE/DATABASE/RELFILENODE")
 	fl.Float64Var(&f.sample, "sample", 1, "fraction of the blocks to verify, above 0 and at most 1")
 	fl.Int64Var(&f.seed, "seed", 0, "which blocks a sample takes")
@@ -134,14 +140,12 @@ func (f *verifyFlags) options() (o verify.Options, err error) {
 			return o, fmt.Errorf("%s is missing: see redoubt verify --help", flag[0])
 		}
 	}
-	if f.engine != "native" {
-		return o, fmt.Errorf("--engine %s: this version replays with the native engine only", f.engine)
+	bins, err := f.engines()
+	if err != nil {
+		return o, err
 	}
 	if f.pageBytes != "masked" && f.pageBytes != "shown" {
 		return o, fmt.Errorf("--page-bytes %s: want masked or shown", f.pageBytes)
-	}
-	if f.pgBin != "" {
-		return o, errors.New("--pg-bin: the native engine needs no binaries of PostgreSQL; leave it out")
 	}
 	if f.workers < 0 {
 		return o, fmt.Errorf("--workers %d: want 0, for one per core, or more", f.workers)
@@ -172,7 +176,29 @@ func (f *verifyFlags) options() (o verify.Options, err error) {
 	o.Sample, o.Seed, o.All = f.sample, f.seed, f.all
 	o.ShowBytes = f.pageBytes == "shown"
 	o.Native = native.Config{Workers: f.workers, Memory: int64(memory), Scratch: f.scratch}
+	o.Engine, o.Confirm = f.engine, f.confirm == "server"
+	o.Server = pgserver.Config{Bins: bins, Scratch: f.scratch, Memory: max(int64(memory), 1<<30)}
 	return o, nil
+}
+
+// engines reads the flags that say what replays.
+func (f *verifyFlags) engines() (pgserver.Bins, error) {
+	switch f.engine {
+	case verify.EngineNative, verify.EngineServer, verify.EngineBoth:
+	default:
+		return pgserver.Bins{}, fmt.Errorf("--engine %s: want native, server or both", f.engine)
+	}
+	if f.confirm != "none" && f.confirm != "server" {
+		return pgserver.Bins{}, fmt.Errorf("--confirm %s: want none or server", f.confirm)
+	}
+	if len(f.pgBin) > 0 && f.engine == verify.EngineNative && f.confirm == "none" {
+		return pgserver.Bins{}, errors.New("--pg-bin: the native engine needs no programs of PostgreSQL; leave it out, or add --confirm server")
+	}
+	bins, err := pgserver.ParseBins(f.pgBin)
+	if err != nil {
+		return bins, fmt.Errorf("--pg-bin: %w", err)
+	}
+	return bins, nil
 }
 
 func parseLSNFlag(name, value string) (pg.LSN, error) {

@@ -20,10 +20,14 @@ type Config struct {
 	Memory  Size           `yaml:"memory"`
 	Workers int            `yaml:"workers"` // 0: one per core
 	Scratch Scratch        `yaml:"scratch"`
-	Reports Reports        `yaml:"reports"`
-	HTTP    HTTP           `yaml:"http"`
-	Log     Log            `yaml:"log"`
-	Metrics Metrics        `yaml:"metrics"`
+	Server  Server         `yaml:"server"`
+	// PgBin are directories of PostgreSQL's binaries by major version; those
+	// not named are looked for where they are usually installed.
+	PgBin   map[string]string `yaml:"pg_bin"`
+	Reports Reports           `yaml:"reports"`
+	HTTP    HTTP              `yaml:"http"`
+	Log     Log               `yaml:"log"`
+	Metrics Metrics           `yaml:"metrics"`
 }
 
 // Source is a bucket or a directory with one or many timelines.
@@ -45,8 +49,9 @@ type Job struct {
 	Sources       []string `yaml:"sources"` // names; empty: all
 	Pick          Pick     `yaml:"pick"`
 	ParallelSpans int      `yaml:"parallel_spans"`
-	Engine        string   `yaml:"engine"`
-	Sample        float64  `yaml:"sample"` // fraction of the blocks, above 0 and at most 1
+	Engine        string   `yaml:"engine"`  // native, server, both
+	Confirm       string   `yaml:"confirm"` // none, server
+	Sample        float64  `yaml:"sample"`  // fraction of the blocks, above 0 and at most 1
 	Scan          Scan     `yaml:"scan"`
 	Limits        Limits   `yaml:"limits"`
 	Retries       Retries  `yaml:"retries"`
@@ -86,6 +91,15 @@ type Scratch struct {
 	MinFree Size   `yaml:"min_free"`
 }
 
+// Server says how PostgreSQL is run, by jobs that want it as an engine.
+type Server struct {
+	User      string   `yaml:"user"`      // if Redoubt runs as root; empty: postgres
+	Memory    Size     `yaml:"memory"`    // of each of its processes
+	Disk      Size     `yaml:"disk"`      // of its directory; 0: no limit
+	Duration  Duration `yaml:"duration"`  // of one replay; 0: no limit
+	Libraries []string `yaml:"libraries"` // that it may load
+}
+
 // Reports says where reports go and whether they show bytes of pages.
 type Reports struct {
 	Dir       string `yaml:"dir"`
@@ -122,6 +136,7 @@ func Default() Config {
 		Jobs:    map[string]Job{DefaultJobName: DefaultJob()},
 		Memory:  1 << 30,
 		Scratch: Scratch{MinFree: 1 << 30},
+		Server:  Server{Memory: 1 << 30},
 		Reports: Reports{Dir: "./redoubt-reports", PageBytes: "masked"},
 		HTTP:    HTTP{Listen: "127.0.0.1:8480"},
 		Log:     Log{Format: "text", Level: "info"},
@@ -141,6 +156,7 @@ func DefaultJob() Job {
 		Pick:          Pick{Timelines: 10, Patience: 2},
 		ParallelSpans: 2,
 		Engine:        "native",
+		Confirm:       "none",
 		Sample:        1,
 		Scan:          Scan{Deep: true},
 		Limits:        Limits{WALBytes: 200 << 30, Duration: Duration(4 * time.Hour)},

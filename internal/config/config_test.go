@@ -138,7 +138,10 @@ func TestMany(t *testing.T) {
 	nightly.Schedule, nightly.Pick.Timelines = "CRON_TZ=Europe/Berlin 30 1 * * 1-5", 3
 	nightly.Sources, nightly.Limits = []string{"prod", "staging"}, Limits{WALBytes: 50 << 30}
 	hourly.Schedule, hourly.CatchUp, hourly.Sample, hourly.Retries.Attempts = "@every 1h", true, 0.1, 1
+	hourly.Engine, hourly.Confirm = "both", "server"
 	want.Jobs = map[string]Job{"nightly": nightly, "hourly": hourly}
+	want.Server = Server{User: "pg", Memory: 2 << 30, Disk: 100 << 30, Duration: Duration(time.Hour), Libraries: []string{"pg_ext"}}
+	want.PgBin = map[string]string{"15": filepath.Join(dir, "pg15/bin"), "17": "/opt/pg17/bin"}
 	want.Memory, want.Workers = 512<<20, 4
 	want.HTTP = HTTP{Listen: "[::]:8480", Token: "abcdefghijklmnop0123"}
 	want.Metrics = Metrics{PerTimeline: "all", Pushgateway: "http://push:9091"}
@@ -311,7 +314,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("accepted without sources or jobs: %+v", c)
 		}
 		for name, j := range c.Jobs {
-			if _, err := ParseSchedule(j.Schedule); err != nil || j.ParallelSpans < 1 || j.Engine != "native" {
+			if _, err := ParseSchedule(j.Schedule); err != nil || j.ParallelSpans < 1 || !slices.Contains([]string{"native", "server", "both"}, j.Engine) {
 				t.Fatalf("accepted job %s: %+v, %v", name, j, err)
 			}
 		}

@@ -132,6 +132,9 @@ func (c *Config) resolve(dir string) {
 	for _, p := range []*string{&c.DataDir, &c.Scratch.Dir, &c.Reports.Dir, &c.HTTP.TokenFile, &c.Metrics.Textfile} {
 		*p = under(dir, *p)
 	}
+	for major, p := range c.PgBin {
+		c.PgBin[major] = under(dir, p)
+	}
 	for i := range c.Sources {
 		s := &c.Sources[i]
 		for _, p := range []*string{&s.WAL, &s.Backups} {

@@ -9,7 +9,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+
+	"redoubt/internal/pg"
 )
 
 // validate checks what the form of a value cannot: ranges, names, and what
@@ -26,6 +29,7 @@ func validate(c *Config, d *document) {
 		validateJob(c, d, name)
 	}
 	atLeast(d, "memory", c.Memory, 64<<20)
+	validateServer(c, d)
 	if c.Workers < 0 || c.Workers > 1024 {
 		d.fail("workers", "%d is not between 0 (one per core) and 1024", c.Workers)
 	}
@@ -167,7 +171,28 @@ func validateJob(c *Config, d *document, name string) {
 	if j.Retries.MaxWait < j.Retries.FirstWait {
 		d.fail(path+".retries.max_wait", "%v is less than first_wait (%v)", j.Retries.MaxWait, j.Retries.FirstWait)
 	}
-	available(d, path+".engine", j.Engine, []string{"native"}, []string{"server", "both"})
+	oneOf(d, path+".engine", j.Engine, "native", "server", "both")
+	oneOf(d, path+".confirm", j.Confirm, "none", "server")
+}
+
+// libraryForm is what may stand in shared_preload_libraries without quotes.
+var libraryForm = regexp.MustCompile(`^[A-Za-z0-9_$/.-]{1,255}$`)
+
+func validateServer(c *Config, d *document) {
+	atLeast(d, "server.memory", c.Server.Memory, 256<<20)
+	for i, lib := range c.Server.Libraries {
+		if !libraryForm.MatchString(lib) {
+			d.fail(fmt.Sprintf("server.libraries[%d]", i), "%q is no name of a library: write one as shared_preload_libraries has it", lib)
+		}
+	}
+	for _, major := range slices.Sorted(maps.Keys(c.PgBin)) {
+		if n, err := strconv.Atoi(major); err != nil || n < pg.MinMajor || n > pg.MaxMajor {
+			d.fail("pg_bin."+major, "%q is no major version from %d to %d", major, pg.MinMajor, pg.MaxMajor)
+		}
+		if c.PgBin[major] == "" {
+			d.fail("pg_bin."+major, "is empty: name the directory of the program postgres, or leave the version out")
+		}
+	}
 }
 
 func between(d *document, path string, got, low, high int) {
