@@ -122,7 +122,7 @@ func TestPgbench(t *testing.T) {
 	}
 }
 
-// TestMixed is the same for concurrent DML on heaps, btrees and sequences,
+// TestMixed is the same for concurrent DML on heaps, indexes and sequences,
 // with crashes in the middle. PostgreSQL 17.10 itself cannot recover from a
 // crash with consistency checking on and full-page writes off, so these two
 // are not combined.

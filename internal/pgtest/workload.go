@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Mixed is a workload of concurrent clients on heaps, btrees and sequences:
+// Mixed is a workload of concurrent clients on heaps, indexes and sequences:
 // inserts, plain and HOT updates, deletes, COPY, TOAST, vacuum and freeze,
 // truncation, subtransactions, multixacts, two-phase commit, speculative
 // inserts, index builds, new and dropped tables and databases, temporary and
-// unlogged tables, aborts. No index but btree is used.
+// unlogged tables, aborts. Indexes are btree, GIN and SP-GiST.
 //
 // Each client draws its operations and values from its own generator, seeded
 // by Seed, and runs each operation at least once. Only how the clients

@@ -34,6 +34,7 @@ func (m Mixed) setUp(c *Cluster) error {
 		"INSERT INTO parent SELECT i, 0 FROM generate_series(1, 50) i",
 		"INSERT INTO wide SELECT i, md5(i::text), 'x' FROM generate_series(1, 3000) i",
 	}
+	statements = append(statements, indexTables...)
 	if m.Tablespace {
 		statements = append(statements, "CREATE TABLESPACE side LOCATION '"+c.Dir("side")+"'")
 	}
@@ -51,6 +52,7 @@ var operations = []operation{
 	{"transfer", transfer}, {"transfer", transfer}, {"transfer", transfer}, {"transfer", transfer},
 	{"insert", insertRows}, {"insert", insertRows}, {"update keys", updateKeys}, {"delete", deleteRows},
 	{"copy", copyRows}, {"toast", toast}, {"upsert", upsert}, {"upsert", upsert},
+	{"entries", entries}, {"entries", entries}, {"places", places}, {"places", places}, {"thin out", thinOut},
 	{"duplicates", duplicates}, {"shrink", shrink}, {"expire", expire}, {"sequences", sequences},
 	{"abort", abort}, {"subtransactions", subtransactions}, {"multixact", multixact}, {"foreign key", foreignKey},
 	{"lock updated", lockUpdated},

@@ -41,11 +41,13 @@ type proof struct {
 
 	scratch [3][pg.BlockSize]byte // an image, and what is compared
 
-	applied   map[string]int // block references by operation and outcome
-	compared  map[string]int // images that were equal, by operation
-	unmasked  map[string]int // bytes that only the masks forgive, by operation and field
-	noBase    map[string]int // blocks that had no base, by operation
-	special   map[string]int // variants of records
+	applied   map[string]int      // block references by operation and outcome
+	compared  map[string]int      // images that were equal, by operation
+	unmasked  map[string]int      // bytes that only the masks forgive, by operation and field
+	noBase    map[string]int      // blocks that had no base, by operation
+	special   map[string]int      // variants of records
+	kept      map[string]realCase // for testdata, if that is to be rewritten
+	variant   string              // of the record that is being redone
 	unequal   int
 	lastClean int // blocks equal to the stopped cluster's
 }
@@ -93,6 +95,7 @@ func (p *proof) run(c *pgtest.Cluster, rmgrs ...pg.RmgrID) {
 	}
 	p.compareDirectory(c.Data)
 	p.report()
+	p.keepCases()
 }
 
 // segmentsOf reads a stopped cluster's WAL.
@@ -132,13 +135,31 @@ func (p *proof) record(rec *wal.Record) {
 			v.Apply(b)
 		}
 	}
+	p.countVariants(rec)
+	for i := range rec.Blocks {
+		p.reference(rec, &rec.Blocks[i])
+	}
+}
+
+// countVariants counts what is special about a record.
+func (p *proof) countVariants(rec *wal.Record) {
+	var was map[string]int
+	if p.kept != nil {
+		was = maps.Clone(p.special)
+	}
 	p.countSpecial(rec)
 	p.countBtree(rec)
 	p.countGin(rec)
 	p.countSPGist(rec)
 	p.countMethods(rec)
-	for i := range rec.Blocks {
-		p.reference(rec, &rec.Blocks[i])
+	if p.kept != nil {
+		maps.DeleteFunc(was, func(what string, n int) bool { return p.special[what] > n })
+		p.variant = ""
+		for _, what := range slices.Sorted(maps.Keys(p.special)) {
+			if _, same := was[what]; !same {
+				p.variant += ", " + what
+			}
+		}
 	}
 }
 
@@ -227,6 +248,10 @@ func (p *proof) reference(rec *wal.Record, ref *wal.BlockRef) {
 			return
 		}
 	}
+	var start []byte
+	if p.kept != nil {
+		start = bytes.Clone(b)
+	}
 	outcome, err := redo.Apply(&p.env, rec, ref, b)
 	switch {
 	case errors.Is(err, redo.ErrUnsupported):
@@ -241,7 +266,9 @@ func (p *proof) reference(rec *wal.Record, ref *wal.BlockRef) {
 	if image == nil || b.LSN() > rec.End || !slices.Contains(p.rmgrs, rec.Rmgr) {
 		return
 	}
-	p.compare(rec, ref, b, image)
+	if p.compare(rec, ref, b, image) {
+		p.keep(fmt.Sprintf("%s block %d %s%s", opOf(rec), ref.ID, outcomes[outcome], p.variant), rec, ref, start, b)
+	}
 }
 
 var outcomes = map[redo.Outcome]string{redo.Skipped: "skipped", redo.NoChange: "unchanged", redo.Changed: "changed",
@@ -255,18 +282,19 @@ func (p *proof) adopt(rec *wal.Record, b, image page.Page) {
 	}
 }
 
-func (p *proof) compare(rec *wal.Record, ref *wal.BlockRef, b, image page.Page) {
+// compare reports whether the page is equal to PostgreSQL's.
+func (p *proof) compare(rec *wal.Record, ref *wal.BlockRef, b, image page.Page) bool {
 	ours, theirs := page.Page(p.scratch[1][:]), page.Page(p.scratch[2][:])
 	copy(ours, b)
 	copy(theirs, image)
 	if !mask.MaskConsistency(ours, rec.Rmgr, ref.Fork, ref.Number) {
-		return // the visibility map is compared with the stopped cluster's
+		return false // the visibility map is compared with the stopped cluster's
 	}
 	mask.MaskConsistency(theirs, rec.Rmgr, ref.Fork, ref.Number)
 	if !bytes.Equal(ours, theirs) {
 		p.failf("%s at %s: %s differs from its image: %s", opOf(rec), rec.LSN, ref.Block, differences(ours, theirs, ref.Fork))
 		p.adopt(rec, b, image)
-		return
+		return false
 	}
 	leftChild(rec, ref, image)
 	normalForm(ours, b, ref.Block)
@@ -276,6 +304,7 @@ func (p *proof) compare(rec *wal.Record, ref *wal.BlockRef, b, image page.Page) 
 	}
 	p.compared[opOf(rec)]++
 	p.countUnmasked(rec, ref, b, image)
+	return true
 }
 
 // normalForm makes n the normal form of a page under the rules of
