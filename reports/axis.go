@@ -145,7 +145,11 @@ func archiveLane(a axis, s *finding.ScanTimeline) []box {
 	}
 	for _, d := range s.Damaged {
 		if r, ok := segmentRange(d.Segment, s.SegmentSize); ok {
-			boxes = append(boxes, a.box(r, "damaged", "damaged"))
+			class, label := "damaged", "damaged"
+			if d.Acknowledged != nil {
+				class, label = "late", "damaged, acknowledged"
+			}
+			boxes = append(boxes, a.box(r, class, label))
 		}
 	}
 	return boxes

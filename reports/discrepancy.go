@@ -33,6 +33,8 @@ type row struct {
 	Blame       string
 	BlameWords  string
 	Explanation string
+	ID          string
+	Ack         string // who acknowledged it, until when and why; empty: nobody
 
 	rank int
 	lsn  pg.LSN
@@ -108,8 +110,11 @@ func rowOf(t *finding.RunTimeline, d *finding.Discrepancy) row {
 		Kind: plain(string(d.Kind)), KindWords: words(kindWords, d.Kind),
 		File: plain(d.File), Offset: number(d.Offset),
 		Blame: plain(string(d.Blame)), BlameWords: words(blameWords, d.Blame),
-		Explanation: plain(d.Explanation),
-		rank:        severityRank(d.Severity),
+		Explanation: plain(d.Explanation), ID: plain(d.ID), Ack: ackWords(d.Acknowledged),
+		rank: severityRank(d.Severity),
+	}
+	if v.Ack != "" {
+		v.rank += ackRank
 	}
 	if r := d.Relation; r != nil {
 		v.Relation = plain(r.Name)
@@ -145,6 +150,9 @@ func lsnsOf(d *finding.Discrepancy) ([]fact, pg.LSN) {
 	}
 	return out, 0
 }
+
+// ackRank puts what is acknowledged behind all that is not.
+const ackRank = 10
 
 func severityRank(s finding.Severity) int {
 	switch s {

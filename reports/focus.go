@@ -22,7 +22,7 @@ func focusOf(v *view) []focus {
 	blocks := []int{}
 	for i := range v.Cards {
 		c := &v.Cards[i]
-		if c.Severity == string(finding.Benign) {
+		if c.Severity == string(finding.Benign) || c.Ack != "" {
 			continue
 		}
 		key := c.Timeline + "\x00" + c.Locator + c.File
@@ -53,6 +53,9 @@ func archiveFocus(v *view) []focus {
 		}
 	}
 	for _, d := range v.Damaged {
+		if d.Ack != "" {
+			continue
+		}
 		out = append(out, focus{Where: d.Timeline, What: "WAL damaged: " + d.Name, Since: d.Reason, Href: "#now-archive", Next: "what to do"})
 	}
 	return out

@@ -2,9 +2,7 @@ package reports
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"embed"
-	"encoding/base64"
 	"fmt"
 	"html/template"
 	"io"
@@ -20,11 +18,14 @@ var styleSheet = strings.TrimSpace(mustRead("web/style.css"))
 // CSP is the Content-Security-Policy of the pages: nothing is fetched,
 // nothing runs, one style sheet applies. A server adds "frame-ancestors
 // 'none'", which a page cannot say of itself.
-var CSP = "default-src 'none'; style-src 'sha256-" + styleHash() + "'; img-src data:; base-uri 'none'; form-action 'none'"
+var CSP = "default-src 'none'; style-src 'sha256-" + hashOf(styleSheet) + "'; img-src data:; base-uri 'none'; form-action 'none'"
 
 var pages = template.Must(template.New("pages").Funcs(template.FuncMap{
 	"csp":   func() string { return CSP },
 	"style": func() template.CSS { return template.CSS(styleSheet) }, //nolint:gosec // our own file, not input
+
+	"livecsp":   func() string { return LiveCSP },
+	"livestyle": func() template.CSS { return template.CSS(liveStyle) }, //nolint:gosec // our own file, not input
 }).ParseFS(web, "web/*.html"))
 
 func mustRead(name string) string {
@@ -33,11 +34,6 @@ func mustRead(name string) string {
 		panic(err) // embedded: only a build without the file can get here
 	}
 	return string(b)
-}
-
-func styleHash() string {
-	sum := sha256.Sum256([]byte(styleSheet))
-	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // HTML writes the report as one self-contained page. Nothing is written

@@ -12,17 +12,17 @@ import (
 
 // Listing is what the page of all runs is made from.
 type Listing struct {
-	Runs    []finding.RunSummary
-	More    bool                 // there are older runs
-	Running func(id string) bool // whether a run is still at it; nil: none is
-	Version string
+	Runs         []finding.RunSummary
+	Newer, Older string               // addresses of the other pages; empty: there is none
+	Running      func(id string) bool // whether a run is still at it; nil: none is
+	Version      string
 }
 
 type indexView struct {
-	Jobs    []jobView
-	Runs    []summaryView
-	More    bool
-	Version string
+	live
+	Jobs  []jobView
+	Runs  []summaryView
+	Pager pager
 }
 
 type jobView struct {
@@ -47,7 +47,7 @@ func Index(w io.Writer, in Listing) error {
 	slices.SortStableFunc(runs, func(a, b finding.RunSummary) int {
 		return cmp.Or(b.StartedAt.Compare(a.StartedAt), cmp.Compare(b.ID, a.ID))
 	})
-	v := indexView{Version: plain(in.Version), More: in.More}
+	v := indexView{live: live{"runs", "runs", plain(in.Version)}, Pager: pager{Newer: in.Newer, Next: in.Older}}
 	at := map[string]int{}
 	for i := range runs {
 		s := summaryOf(&runs[i], in.Running != nil && in.Running(runs[i].ID))
@@ -61,6 +61,9 @@ func Index(w io.Writer, in Listing) error {
 		if len(v.Jobs[j].Nights) < nights {
 			v.Jobs[j].Nights = append(v.Jobs[j].Nights, s)
 		}
+	}
+	if in.Newer != "" {
+		v.Jobs = nil // how each job fares is on the first page
 	}
 	for i := range v.Jobs {
 		slices.Reverse(v.Jobs[i].Nights)
@@ -76,7 +79,7 @@ func summaryOf(r *finding.RunSummary, running bool) summaryView {
 		Found: foundWords(r),
 	}
 	verdict := r.Verdict
-	if r.Critical+r.Warning+r.MissingSegments+r.DamagedSegments > 0 {
+	if r.Critical+r.Warning+r.MissingSegments+r.DamagedSegments+r.LostWrites > r.Acknowledged {
 		verdict = finding.Findings
 	}
 	v.State, v.Word = spanClass(verdict), verdictWord(verdict)
@@ -107,6 +110,10 @@ func foundWords(r *finding.RunSummary) string {
 	add(r.Warning, "difference", ", warning")
 	add(r.MissingSegments, "segment", " missing")
 	add(r.DamagedSegments, "segment", " damaged")
+	add(r.LostWrites, "write", " lost by the primary's disk")
+	if r.Acknowledged > 0 {
+		parts = append(parts, number(r.Acknowledged)+" of these acknowledged")
+	}
 	switch {
 	case len(parts) > 0:
 		return strings.Join(parts, "; ")

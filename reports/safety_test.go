@@ -58,8 +58,29 @@ var (
 // something.
 func checkPage(t *testing.T, page string) {
 	t.Helper()
+	checkElements(t, page, false)
+}
+
+// checkLive is checkPage for the pages of a server, which have forms and lead
+// to each other.
+func checkLive(t *testing.T, page string) {
+	t.Helper()
+	checkElements(t, page, true)
+}
+
+var (
+	formElement = regexp.MustCompile(`^(form|input|button)$`)
+	ownAddress  = regexp.MustCompile(`^(#|/$|/(run|discrepancy|finding|timeline|tenant)(/|\?|$))`)
+	ownAction   = regexp.MustCompile(`^(/discrepancy|/finding/[^/?#]*/(un)?ack)$`)
+)
+
+func checkElements(t *testing.T, page string, live bool) {
+	t.Helper()
 	styles := 0
 	for _, e := range element.FindAllStringSubmatch(page, -1) {
+		if live && formElement.MatchString(e[1]) {
+			e[1] = "span"
+		}
 		switch strings.ToLower(e[1]) {
 		case "script", "img", "iframe", "object", "embed", "base", "form", "input", "button", "video", "audio", "source", "foreignobject", "image", "use", "animate", "set":
 			t.Errorf("the page has an element %q", e[0])
@@ -69,6 +90,7 @@ func checkPage(t *testing.T, page string) {
 		for _, a := range attribute.FindAllStringSubmatch(e[2], -1) {
 			name, value := strings.ToLower(a[1]), a[2]+a[3]+a[4]
 			switch {
+			case live && name == "action" && ownAction.MatchString(value), live && name == "href" && ownAddress.MatchString(value):
 			case strings.HasPrefix(name, "on"), name == "src", name == "srcset", name == "style", name == "action", name == "formaction", strings.Contains(name, ":"):
 				t.Errorf("the page has an attribute %q", a[0])
 			case name == "href" && !strings.HasPrefix(value, "#") && value != "data:," && !strings.HasPrefix(value, "/run/"):
@@ -92,7 +114,7 @@ func TestHostileText(t *testing.T) {
 		in := report(findingsRun())
 		poison(reflect.ValueOf(&in).Elem(), bad)
 		checkPage(t, htmlOf(t, in))
-		checkPage(t, textOf(t, func(w io.Writer) error {
+		checkLive(t, textOf(t, func(w io.Writer) error {
 			list := summaries()[:3]
 			poison(reflect.ValueOf(&list).Elem(), bad)
 			return Index(w, Listing{Runs: list, Version: bad})

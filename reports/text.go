@@ -208,6 +208,12 @@ func (p *printer) row(r *row) {
 		p.line("      %s", r.Explanation)
 	}
 	p.line("      evidence against: %s", r.BlameWords)
+	if r.ID != "" {
+		p.line("      id: %s", r.ID)
+	}
+	if r.Ack != "" {
+		p.line("      %s", r.Ack)
+	}
 }
 
 func joinNonEmpty(sep string, parts ...string) string {
@@ -223,32 +229,55 @@ func joinNonEmpty(sep string, parts ...string) string {
 func (p *printer) archive(v *view) {
 	if len(v.Gaps) > 0 {
 		p.heading("Gaps")
-		t := newTable("TIMELINE", "FROM", "TO", ">SIZE", "STATUS", "SEGMENTS")
+		t := newTable("TIMELINE", "FROM", "TO", ">SIZE", "STATUS", "SEGMENTS", "ID")
 		for _, g := range v.Gaps {
-			t.add("bad", g.Timeline, g.From, g.To, g.Size, g.Status, g.Segments)
+			t.add(stateOf(g.Ack), g.Timeline, g.From, g.To, g.Size, g.Status, g.Segments, g.ID)
 		}
 		t.print(p)
+		for _, g := range v.Gaps {
+			p.ack(g.ID, g.Ack)
+		}
 	}
 	if len(v.Damaged) > 0 {
 		p.heading("Damaged segments")
-		t := newTable("TIMELINE", "SEGMENT", "REASON")
+		t := newTable("TIMELINE", "SEGMENT", "REASON", "ID")
 		for _, d := range v.Damaged {
-			t.add("bad", d.Timeline, d.Name, d.Reason)
+			t.add(stateOf(d.Ack), d.Timeline, d.Name, d.Reason, d.ID)
 		}
 		t.print(p)
+		for _, d := range v.Damaged {
+			p.ack(d.ID, d.Ack)
+		}
 	}
 	if len(v.LostWrites) > 0 {
 		p.heading("Lost writes of the primary, by the images in the WAL")
-		t := newTable("TIMELINE", "BLOCK", "EVIDENCE")
+		t := newTable("TIMELINE", "BLOCK", "EVIDENCE", "ID")
 		for _, d := range v.LostWrites {
-			t.add("bad", d.Timeline, d.Name, d.Reason)
+			t.add(stateOf(d.Ack), d.Timeline, d.Name, d.Reason, d.ID)
 		}
 		t.print(p)
+		for _, d := range v.LostWrites {
+			p.ack(d.ID, d.Ack)
+		}
 	}
 	if len(v.Unexpected) > 0 {
 		p.heading("Unexpected objects")
 		for _, u := range v.Unexpected {
 			p.line("  %s  %s", u.Timeline, u.Name)
 		}
+	}
+}
+
+// stateOf is the state of a finding, which an acknowledgement softens.
+func stateOf(ack string) string {
+	if ack != "" {
+		return "inconclusive"
+	}
+	return "bad"
+}
+
+func (p *printer) ack(id, ack string) {
+	if ack != "" {
+		p.line("      %s: %s", id, ack)
 	}
 }

@@ -44,6 +44,9 @@ func scanVerdict(s *finding.Scan) (finding.Verdict, string) {
 	}
 	switch verdict {
 	case finding.Clean:
+		if t.acknowledged > 0 {
+			return verdict, "nothing is missing or damaged but " + count(t.acknowledged, "acknowledged WAL segment") + "."
+		}
 		return verdict, "all " + count(t.expected, "expected WAL segment") + " " + is(t.expected) + " there."
 	case finding.Findings, finding.Discrepancies:
 		return verdict, findingsHeadline(&t)
@@ -86,7 +89,7 @@ func (p *printer) scanTable(s *finding.Scan) {
 		l := &s.Timelines[i]
 		state := "clean"
 		switch {
-		case l.MissingSegments() > 0 || len(l.Damaged) > 0 || len(l.LostWrites) > 0:
+		case l.MissingSegments() > 0 || l.DamagedSegments() > 0 || l.CountingLostWrites() > 0:
 			state = "bad"
 		case len(l.Reasons) > 0:
 			state = "inconclusive"

@@ -36,16 +36,16 @@ func (v *view) addTimeline(t *finding.RunTimeline) {
 func (v *view) addScan(timeline string, s *finding.ScanTimeline) {
 	v.addGaps(timeline, s.Gaps, "archive scan")
 	for _, d := range s.Damaged {
-		v.Damaged = append(v.Damaged, damagedView{timeline, plain(d.Segment), plain(d.Reason)})
+		v.Damaged = append(v.Damaged, damagedView{timeline, plain(d.Segment), plain(d.Reason), plain(d.ID), ackWords(d.Acknowledged)})
 	}
 	for i := range s.LostWrites {
 		l := &s.LostWrites[i]
 		v.LostWrites = append(v.LostWrites, damagedView{timeline, fmt.Sprintf("%d/%d/%d %s block %d", l.Relation.Tablespace, l.Relation.Database, l.Relation.RelFileNode, l.Relation.Fork, l.Block), fmt.Sprintf(
 			"the image in the record at %s is of %s, the last record of the block, %s %s, left %s",
-			l.At, l.ImageLSN, plain(l.LastRecord.Rmgr), plain(l.LastRecord.Op), l.ExpectedLSN)})
+			l.At, l.ImageLSN, plain(l.LastRecord.Rmgr), plain(l.LastRecord.Op), l.ExpectedLSN), plain(l.ID), ackWords(l.Acknowledged)})
 	}
 	for _, u := range s.Unexpected {
-		v.Unexpected = append(v.Unexpected, damagedView{timeline, plain(u), "no part of the layout"})
+		v.Unexpected = append(v.Unexpected, damagedView{Timeline: timeline, Name: plain(u), Reason: "no part of the layout"})
 	}
 }
 
@@ -57,7 +57,7 @@ func (v *view) addGaps(timeline string, gaps []finding.Gap, source string) {
 			status = "missing"
 		}
 		r := pg.Range{From: g.From, To: g.To}
-		gap := gapView{timeline, g.From.String(), g.To.String(), bytesOf(r.Bytes()), status, segmentsOf(g.Segments), source}
+		gap := gapView{timeline, g.From.String(), g.To.String(), bytesOf(r.Bytes()), status, segmentsOf(g.Segments), source, plain(g.ID), ackWords(g.Acknowledged)}
 		at := slices.IndexFunc(v.Gaps, func(o gapView) bool {
 			return o.Timeline == gap.Timeline && o.From == gap.From && o.To == gap.To && o.Segments == gap.Segments
 		})

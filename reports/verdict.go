@@ -10,8 +10,9 @@ import (
 type totals struct {
 	pages, relations, slru, redo int64 // discrepancies listed that count, by what they are about
 	unlisted                     int64 // discrepancies that count and were cut off the list
-	missing, damaged             int64 // WAL segments
-	lostWrites                   int64 // of the primary, by the audit
+	missing, damaged             int64 // WAL segments that count
+	lostWrites                   int64 // of the primary, by the audit, that count
+	acknowledged                 int64 // findings that would count were they not acknowledged
 	benign                       int64
 
 	timelines, scanned              int64
@@ -52,10 +53,9 @@ func (t *totals) addScan(s *finding.ScanTimeline) {
 	t.expected += s.Expected
 	t.present += s.Present
 	t.missing += s.MissingSegments()
-	t.damaged += int64(len(s.Damaged))
-	if s.Audit != nil {
-		t.lostWrites += s.Audit.LostWrites
-	}
+	t.damaged += s.DamagedSegments()
+	t.lostWrites += s.CountingLostWrites()
+	t.acknowledged += s.Acknowledged()
 	t.scanReasons += int64(len(s.Reasons))
 }
 
@@ -80,9 +80,12 @@ func (t *totals) addSpan(v *finding.Verification) {
 	for i := range v.Discrepancies {
 		if v.Discrepancies[i].Severity != finding.Benign {
 			listed++
-			*t.class(&v.Discrepancies[i])++
+			if v.Discrepancies[i].Acknowledged == nil {
+				*t.class(&v.Discrepancies[i])++
+			}
 		}
 	}
+	t.acknowledged += v.Acknowledged()
 	t.unlisted += max(0, v.DiscrepancyCounts.Critical+v.DiscrepancyCounts.Warning-listed)
 	addCoverage(&t.coverage, v.Coverage)
 }
@@ -127,13 +130,8 @@ func (t *totals) findings() int64 { return t.discrepancies() + t.missing + t.dam
 
 // spanVerdict is the verdict of a span, never better than what the span itself holds.
 func spanVerdict(v *finding.Verification) finding.Verdict {
-	if v.DiscrepancyCounts.Critical+v.DiscrepancyCounts.Warning+v.Consistency.Mismatches > 0 || v.Verdict == finding.Discrepancies || v.Verdict == finding.Findings {
+	if v.Bad() || v.Verdict == finding.Discrepancies || v.Verdict == finding.Findings {
 		return finding.Discrepancies
-	}
-	for i := range v.Discrepancies {
-		if v.Discrepancies[i].Severity != finding.Benign {
-			return finding.Discrepancies
-		}
 	}
 	c := &v.Coverage
 	if v.Verdict == finding.Clean && len(v.Gaps) == 0 && len(v.Reasons) == 0 && c.BlocksTainted == 0 && c.BlocksUnverifiable == 0 {
@@ -190,6 +188,9 @@ func cleanHeadline(t *totals) string {
 	if t.scanned > 0 {
 		s += ", and no WAL segment is missing"
 	}
+	if t.acknowledged > 0 {
+		return "Clean but for " + count(t.acknowledged, "acknowledged finding") + ": everything else that was compared is what the WAL says."
+	}
 	return s + "."
 }
 
@@ -211,8 +212,14 @@ func findingsHeadline(t *totals) string {
 	add(t.missing, "WAL segment", is(t.missing)+" missing")
 	add(t.damaged, "WAL segment", is(t.damaged)+" damaged")
 	add(t.lostWrites, "write", was(t.lostWrites)+" lost by the primary's disk, by the images in the WAL")
+	if len(parts) == 0 && t.acknowledged > 0 {
+		return "Findings, all acknowledged since: " + count(t.acknowledged, "finding") + "."
+	}
 	if len(parts) == 0 {
 		return "Findings were recorded; their details are not in this report."
+	}
+	if t.acknowledged > 0 {
+		parts = append(parts, number(t.acknowledged)+" more "+is(t.acknowledged)+" acknowledged")
 	}
 	return count(t.findings(), "finding") + ": " + strings.Join(parts, "; ") + "."
 }

@@ -71,9 +71,9 @@ type spanView struct {
 	Speed, Images, Compared, Differences           string
 }
 
-type gapView struct{ Timeline, From, To, Size, Status, Segments, Source string }
+type gapView struct{ Timeline, From, To, Size, Status, Segments, Source, ID, Ack string }
 
-type damagedView struct{ Timeline, Name, Reason string }
+type damagedView struct{ Timeline, Name, Reason, ID, Ack string }
 
 type coverageRow struct {
 	Timeline, Span                                string

@@ -122,7 +122,7 @@ func requeue(ctx context.Context, w WAL, opt *Options, s *survey, gaps []finding
 	return nil
 }
 
-// finish moves what was collected into the result, in order and bounded.
+// finish moves what was collected into the result, in order, bounded, and with ids.
 func finish(s *survey, r *Result) {
 	slices.SortStableFunc(s.damaged, func(a, b finding.Damaged) int { return cmp.Compare(a.Segment, b.Segment) })
 	r.Damaged = append(r.Damaged, s.damaged[:min(len(s.damaged), maxDamaged)]...)
@@ -138,13 +138,14 @@ func finish(s *survey, r *Result) {
 	if more := s.doubts - int64(len(s.reasons)); more > 0 {
 		r.Reasons = append(r.Reasons, fmt.Sprintf("and %d more", more))
 	}
+	r.Identify()
 }
 
-// Verdict judges one timeline: gaps that count and damage are findings;
+// Verdict judges one timeline: gaps and damage that count are findings;
 // without them, a reason why something could not be checked is inconclusive.
 func Verdict(t *finding.ScanTimeline) finding.Verdict {
 	switch {
-	case t.MissingSegments() > 0 || len(t.Damaged) > 0 || len(t.LostWrites) > 0:
+	case t.MissingSegments() > 0 || t.DamagedSegments() > 0 || t.CountingLostWrites() > 0:
 		return finding.Findings
 	case len(t.Reasons) > 0:
 		return finding.Inconclusive

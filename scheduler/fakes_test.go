@@ -231,11 +231,11 @@ func (s *failingStore) FinishScan(ctx context.Context, runID string, at time.Tim
 	return s.Ledger.FinishScan(ctx, runID, at, scan)
 }
 
-func (s *failingStore) FinishRun(ctx context.Context, runID string, at time.Time, v finding.Verdict, reasons []string) error {
+func (s *failingStore) FinishRun(ctx context.Context, runID string, at time.Time, v finding.Verdict, reasons []string, acknowledged int64) error {
 	if err := s.fail(); err != nil {
 		return err
 	}
-	return s.Ledger.FinishRun(ctx, runID, at, v, reasons)
+	return s.Ledger.FinishRun(ctx, runID, at, v, reasons, acknowledged)
 }
 
 func (s *failingStore) Run(ctx context.Context, runID string) (finding.Run, error) {

@@ -138,7 +138,7 @@ func (b *batch) end(ctx context.Context) (finding.Run, error) {
 		return finding.Run{}, err
 	}
 	verdict, reasons := Verdict(run, run.Reasons)
-	if err := b.Store.FinishRun(ctx, b.id, time.Now(), verdict, reasons); err != nil {
+	if err := b.Store.FinishRun(ctx, b.id, time.Now(), verdict, reasons, finding.Summarize(run).Acknowledged); err != nil {
 		return finding.Run{}, err
 	}
 	b.log.Info("run ends", "verdict", verdict, "timelines", len(run.Timelines))

@@ -60,7 +60,7 @@ func (j *judge) timeline(t finding.RunTimeline) {
 		j.doubt("%s: its archive was not scanned", name)
 		return
 	}
-	j.found = j.found || len(t.Scan.Damaged) > 0 || len(t.Scan.LostWrites) > 0 || missing(t.Scan.Gaps)
+	j.found = j.found || t.Scan.DamagedSegments() > 0 || t.Scan.CountingLostWrites() > 0 || missing(t.Scan.Gaps)
 	for _, r := range t.Scan.Reasons {
 		j.doubt("%s: scan: %s", name, r)
 	}
@@ -85,11 +85,8 @@ func missing(gaps []finding.Gap) bool { return slices.ContainsFunc(gaps, finding
 
 // settled is a span's verdict, never better than what the span itself holds.
 func settled(v finding.Verification) finding.Verdict {
-	c := v.DiscrepancyCounts
-	bad := c.Critical+c.Warning+v.Consistency.Mismatches > 0 || v.Verdict == finding.Discrepancies || v.Verdict == finding.Findings ||
-		slices.ContainsFunc(v.Discrepancies, func(d finding.Discrepancy) bool { return d.Severity != finding.Benign })
 	switch {
-	case bad:
+	case v.Bad() || v.Verdict == finding.Discrepancies || v.Verdict == finding.Findings:
 		return finding.Discrepancies
 	case v.Verdict == finding.Clean && len(v.Reasons) == 0 && len(v.Gaps) == 0:
 		return finding.Clean

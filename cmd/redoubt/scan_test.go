@@ -30,7 +30,13 @@ func TestScanKeys(t *testing.T) {
 		t.Fatalf("%+v", scan)
 	}
 	tl := scan.Timelines[0]
-	gap := finding.Gap{From: 0xE00000, To: 0xF00000, Segments: []string{billingSegment}, Status: "missing"}
+	if len(tl.Gaps) != 1 {
+		t.Fatalf("gaps: %+v", tl.Gaps)
+	}
+	gap := finding.Gap{From: 0xE00000, To: 0xF00000, Segments: []string{billingSegment}, Status: "missing", ID: tl.Gaps[0].ID}
+	if len(gap.ID) != 24 {
+		t.Errorf("id %q", gap.ID)
+	}
 	same(t, "gaps", []finding.Gap{gap}, tl.Gaps)
 	if len(tl.Damaged) != 1 || tl.Damaged[0].Segment != filepath.Base(path) || !strings.Contains(tl.Damaged[0].Reason, "0/12") {
 		t.Errorf("damaged: %+v", tl.Damaged)

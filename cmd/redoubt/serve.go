@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -184,8 +185,8 @@ type pages struct {
 	starter *starter
 }
 
-func (p pages) Index(w io.Writer, runs []finding.RunSummary, more bool) error {
-	return reports.Index(w, reports.Listing{Runs: runs, More: more, Running: p.starter.isRunning, Version: versionString()})
+func (p pages) Index(w io.Writer, in api.IndexPage) error {
+	return reports.Index(w, reports.Listing{Runs: in.Runs, Newer: in.Newer, Older: in.Older, Running: p.starter.isRunning, Version: versionString()})
 }
 
 func (p pages) Run(w io.Writer, run finding.Run) error {
@@ -197,4 +198,37 @@ func (p pages) Run(w io.Writer, run finding.Run) error {
 
 func (p pages) RunJSON(w io.Writer, run finding.Run) error { return reports.JSON(w, run) }
 
-func (p pages) CSP() string { return reports.CSP }
+func (p pages) Discrepancies(w io.Writer, in api.DiscrepanciesPage) error {
+	f := in.Filter
+	return reports.Discrepancies(w, reports.FoundList{
+		Query: reports.Query{Kind: f.Kind, Severity: f.Severity, State: f.State, Tenant: f.Tenant, Timeline: f.Timeline, Text: f.Text},
+		Found: in.Found, First: in.First, Next: in.Next, Version: versionString(),
+	})
+}
+
+func (p pages) Discrepancy(w io.Writer, in api.DiscrepancyPage) error {
+	return reports.Discrepancy(w, reports.FoundPage{Found: in.Found, Span: in.Span, Ack: ackPart(in.Acks, in.Form), Version: versionString()})
+}
+
+func (p pages) Finding(w io.Writer, in api.FindingPage) error {
+	return reports.Finding(w, reports.ArchiveFinding{Found: in.Found, Open: in.Open, Ack: ackPart(in.Acks, in.Form), Version: versionString()})
+}
+
+func ackPart(acks []finding.AckRecord, f api.AckForm) reports.AckPart {
+	return reports.AckPart{Acks: acks, Now: time.Now(), Reason: f.Reason, Expires: f.Expires, By: f.By, Problem: f.Problem}
+}
+
+func (p pages) Timelines(w io.Writer, in api.TimelinesPage) error {
+	return reports.Timelines(w, reports.TimelineList{Timelines: in.Timelines, Newer: in.Newer, Next: in.Older, Version: versionString()})
+}
+
+func (p pages) Timeline(w io.Writer, in api.TimelinePage) error {
+	return reports.Timeline(w, reports.TimelinePage{Timeline: in.Timeline, Found: in.Found, More: in.More, Version: versionString()})
+}
+
+func (p pages) Error(w io.Writer, title, message string) error {
+	return reports.Error(w, title, message, versionString())
+}
+
+// CSP is that of pages with forms, which lets the report of a run through as well.
+func (p pages) CSP() string { return reports.LiveCSP }

@@ -113,7 +113,7 @@ func TestServe(t *testing.T) {
 			t.Errorf("%s: %s", path, page)
 		}
 	}
-	if list := s.ask(t, 200, "GET", "/v1/discrepancy?open=true", ""); !strings.Contains(list, run.Timelines[0].Spans[0].Discrepancies[0].ID) {
+	if list := s.ask(t, 200, "GET", "/v1/discrepancy?state=open", ""); !strings.Contains(list, run.Timelines[0].Spans[0].Discrepancies[0].ID) {
 		t.Errorf("discrepancies: %s", list)
 	}
 	checkMetrics(t, s.ask(t, 200, "GET", "/metrics", ""))

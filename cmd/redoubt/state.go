@@ -40,7 +40,7 @@ func (s *service) state(ctx context.Context) (metrics.State, error) {
 			LastVerified: t.LastVerifiedAt, FirstSeen: t.FirstSeen, Exempt: exempt(t),
 		}
 		if t.Scan != nil {
-			m.MissingSegments, m.DamagedSegments = t.Scan.MissingSegments(), int64(len(t.Scan.Damaged))
+			m.MissingSegments, m.DamagedSegments = t.Scan.MissingSegments(), t.Scan.DamagedSegments()
 		}
 		out.Timelines = append(out.Timelines, m)
 	}
@@ -115,44 +115,66 @@ type apiLedger struct{ *ledger.Ledger }
 var _ api.Ledger = apiLedger{}
 
 func (l apiLedger) Runs(ctx context.Context, job string, limit, offset int) ([]finding.RunSummary, error) {
-	runs, err := l.Summaries(ctx, ledger.RunFilter{Job: job, Limit: limit + offset})
-	return runs[min(offset, len(runs)):], err
+	return l.Summaries(ctx, ledger.RunFilter{Job: job, Limit: limit, Offset: offset})
 }
 
 func (l apiLedger) Run(ctx context.Context, id string) (finding.Run, error) {
 	r, err := l.Ledger.Run(ctx, id)
-	if errors.Is(err, ledger.ErrNotFound) {
-		err = api.ErrNotFound
-	}
-	return r, err
+	return r, apiError(err)
 }
 
-func (l apiLedger) Discrepancies(ctx context.Context, f api.DiscrepancyFilter) ([]api.Discrepancy, error) {
-	q := ledger.DiscrepancyFilter{
-		Tenant: f.Tenant, Timeline: f.Timeline, Kind: f.Kind, Severity: f.Severity, Limit: f.Limit, Offset: f.Offset,
-	}
-	if f.Open != nil {
-		q.State = ledger.StateGone
-		if *f.Open {
-			q.State = ledger.StateOpen
-		}
-	}
-	found, err := l.Ledger.Discrepancies(ctx, q)
-	out := make([]api.Discrepancy, 0, len(found))
-	for _, d := range found {
-		out = append(out, api.Discrepancy{
-			Discrepancy: d.Discrepancy, Tenant: d.Tenant, Timeline: d.Timeline, State: string(d.State),
-			FirstSeen: d.FirstSeen, FirstRunID: d.FirstRunID, LastSeen: d.LastSeen, LastRunID: d.LastRunID, GoneAt: d.GoneAt,
-		})
-	}
-	return out, err
+func (l apiLedger) Discrepancies(ctx context.Context, f api.DiscrepancyFilter) ([]finding.Tracked, error) {
+	return l.Ledger.Discrepancies(ctx, ledger.DiscrepancyFilter{
+		Tenant: f.Tenant, Timeline: f.Timeline, State: f.State, Kind: f.Kind, Severity: f.Severity, Text: f.Text,
+		After: (*ledger.DiscrepancyPlace)(f.After), Limit: f.Limit,
+	})
 }
 
-func (l apiLedger) Timelines(ctx context.Context) ([]api.Timeline, error) {
+func (l apiLedger) Discrepancy(ctx context.Context, id string) (finding.Tracked, error) {
+	d, err := l.Ledger.Discrepancy(ctx, id)
+	return d, apiError(err)
+}
+
+func (l apiLedger) Finding(ctx context.Context, id string) (finding.AckRecord, error) {
+	a, err := l.Ledger.Finding(ctx, id)
+	return a, apiError(err)
+}
+
+func (l apiLedger) Acks(ctx context.Context, id string, all bool, limit int) ([]finding.AckRecord, error) {
+	return l.Ledger.Acks(ctx, ledger.AckFilter{ID: id, All: all, Limit: limit})
+}
+
+func (l apiLedger) Acknowledge(ctx context.Context, r api.AckRequest) (finding.AckRecord, error) {
+	now := time.Now()
+	until, err := expiry(r.Expires, now)
+	if err != nil {
+		return finding.AckRecord{}, &api.RefusedError{Reason: err.Error()}
+	}
+	a, err := l.Ledger.Acknowledge(ctx, ledger.AckRequest{ID: r.ID, Reason: r.Reason, By: r.By, At: now, Until: until})
+	return a, apiError(err)
+}
+
+func (l apiLedger) Unacknowledge(ctx context.Context, id, by string) error {
+	return apiError(l.Ledger.Unacknowledge(ctx, id, by, time.Now()))
+}
+
+// apiError makes the ledger's errors those that the HTTP server knows.
+func apiError(err error) error {
+	var refused *ledger.AckError
+	switch {
+	case errors.As(err, &refused):
+		return &api.RefusedError{Reason: refused.Error()}
+	case errors.Is(err, ledger.ErrNotFound):
+		return api.ErrNotFound
+	}
+	return err
+}
+
+func (l apiLedger) Timelines(ctx context.Context) ([]finding.TimelineStatus, error) {
 	found, err := l.Ledger.Timelines(ctx, "")
-	out := make([]api.Timeline, 0, len(found))
+	out := make([]finding.TimelineStatus, 0, len(found))
 	for _, t := range found {
-		a := api.Timeline{
+		a := finding.TimelineStatus{
 			TenantID: t.Tenant, TimelineID: t.Timeline.Timeline, Source: t.Source, Shadow: t.Shadow, FirstSeen: t.FirstSeen, LastSeen: t.LastSeen,
 			LastPickedAt: given(t.LastPickedAt), LastVerifiedAt: given(t.LastVerifiedAt), OpenDiscrepancies: t.OpenDiscrepancies,
 			Scan: t.Scan, ScannedAt: given(t.ScannedAt),

@@ -38,23 +38,31 @@ func fail(w http.ResponseWriter, status int, message string) {
 	send(w, status, map[string]string{"error": message})
 }
 
-// failWith chooses the status by the error. What is no error of this package
-// is logged, not told: it may name files and addresses.
+// failWith answers an error as JSON.
 func (s *Server) failWith(w http.ResponseWriter, r *http.Request, err error) {
+	status, message := s.judge(r, err)
+	fail(w, status, message)
+}
+
+// judge chooses status and message by the error. What is no error of this
+// package is logged, not told: it may name files and addresses.
+func (s *Server) judge(r *http.Request, err error) (status int, message string) {
 	var wrong *badRequest
+	var refused *RefusedError
 	switch {
 	case errors.As(err, &wrong):
-		fail(w, wrong.status, wrong.message)
+		return wrong.status, wrong.message
+	case errors.As(err, &refused):
+		return http.StatusUnprocessableEntity, refused.Reason
 	case errors.Is(err, ErrNotFound):
-		fail(w, http.StatusNotFound, "not found")
+		return http.StatusNotFound, "not found"
 	case errors.Is(err, ErrRunning):
-		fail(w, http.StatusConflict, ErrRunning.Error())
+		return http.StatusConflict, ErrRunning.Error()
 	case r.Context().Err() != nil:
-		fail(w, http.StatusServiceUnavailable, "the request was given up")
-	default:
-		s.Log.Error("answer request", "path", r.URL.Path, "err", err)
-		fail(w, http.StatusInternalServerError, internalError)
+		return http.StatusServiceUnavailable, "the request was given up"
 	}
+	s.Log.Error("answer request", "path", r.URL.Path, "err", err)
+	return http.StatusInternalServerError, internalError
 }
 
 // badRequest is an error of whoever asks.

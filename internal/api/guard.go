@@ -27,7 +27,7 @@ func headers(next http.Handler) http.Handler {
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
-		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Referrer-Policy", "same-origin") // with no-referrer browsers hide a form's origin, which is asked for
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
@@ -49,21 +49,33 @@ func (s *Server) authorized(next http.Handler) http.Handler {
 		case s.Token == "" && !ownName(r.Host):
 			fail(w, http.StatusForbidden, "this server answers to localhost and 127.0.0.1 only, unless a token is configured")
 			return
-		case s.Token != "" && !bearer(r, want):
-			w.Header().Set("WWW-Authenticate", `Bearer realm="redoubt"`)
-			fail(w, http.StatusUnauthorized, "a token is needed: Authorization: Bearer TOKEN")
+		case s.Token != "" && !hasToken(r, want):
+			w.Header().Add("WWW-Authenticate", `Bearer realm="redoubt"`)
+			if strings.Contains(r.Header.Get("Accept"), "text/html") { // a browser then asks its user
+				w.Header().Add("WWW-Authenticate", `Basic realm="redoubt: any name, the token as password", charset="UTF-8"`)
+			}
+			fail(w, http.StatusUnauthorized, "a token is needed: Authorization: Bearer TOKEN, or as the password of any user")
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// bearer compares hashes in constant time, so that neither the token's bytes
-// nor its length show in how long the answer takes.
-func bearer(r *http.Request, want [sha256.Size]byte) bool {
+// hasToken looks for the token where programs send it, and where browsers do:
+// as a password. Hashes are compared in constant time, so that neither the
+// token's bytes nor its length show in how long the answer takes.
+func hasToken(r *http.Request, want [sha256.Size]byte) bool {
+	if len(r.Header.Values("Authorization")) != 1 {
+		return false
+	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if _, password, ok := r.BasicAuth(); ok {
+		token = password
+	} else if !strings.EqualFold(scheme, "Bearer") {
+		return false
+	}
 	got := sha256.Sum256([]byte(token))
-	return strings.EqualFold(scheme, "Bearer") && len(r.Header.Values("Authorization")) == 1 && subtle.ConstantTimeCompare(got[:], want[:]) == 1
+	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
 }
 
 // ownName reports whether a Host header names this machine itself. A page of
@@ -81,9 +93,9 @@ func ownName(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// sameSite refuses requests that change something unless they are JSON, which
-// a page of another site cannot send unasked, and do not say that they come
-// from one.
+// sameSite refuses requests that change something and come from another
+// site's page. They must be JSON, which such a page cannot send unasked, or the
+// form of a page of ours, which a browser says of it.
 func (s *Server) sameSite(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -91,14 +103,32 @@ func (s *Server) sameSite(next http.Handler) http.Handler {
 			fail(w, http.StatusForbidden, "requests from other sites' pages are refused")
 			return
 		}
-		if r.Method == http.MethodPost {
-			if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-				fail(w, http.StatusUnsupportedMediaType, "the body must be JSON: Content-Type: application/json")
-				return
-			}
+		if message := wrongBody(r); message != "" {
+			fail(w, http.StatusUnsupportedMediaType, message)
+			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+func wrongBody(r *http.Request) string {
+	if r.Method != http.MethodPost {
+		return ""
+	}
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch {
+	case err != nil:
+	case strings.HasPrefix(r.URL.Path, "/finding/"):
+		// The check before lets requests pass that say nothing of where they
+		// come from, as programs do: these are to use the API.
+		if kind == "application/x-www-form-urlencoded" && (r.Header.Get("Sec-Fetch-Site") == "same-origin" || r.Header.Get("Origin") != "") {
+			return ""
+		}
+		return "this path takes the form of its page; programs use /v1/discrepancy/ID/ack"
+	case kind == "application/json":
+		return ""
+	}
+	return "the body must be JSON: Content-Type: application/json"
 }
 
 // recovered turns a panic into a logged error.

@@ -2,9 +2,11 @@ package api
 
 import (
 	"context"
+	"encoding/base64"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +39,8 @@ func TestToken(t *testing.T) {
 	s := server(t, newFake(), token, t.Output())
 	paths := []string{"/", "/run/r3", "/v1/run", "/v1/run/r3", "/v1/discrepancy", "/v1/tenant", "/metrics", "/nowhere"}
 	for _, path := range paths {
-		for _, h := range []string{"", "Bearer", "Bearer ", "Bearer wrong", "Bearer " + token + "x", "Bearer " + token[:5], "Basic " + token, token} {
+		for _, h := range []string{"", "Bearer", "Bearer ", "Bearer wrong", "Bearer " + token + "x", "Bearer " + token[:5], "Basic " + token, token,
+			"Basic " + basic("user", "wrong"), "Basic " + basic(token, ""), "Basic " + basic("", token[:5])} {
 			w := ask(s, "GET", path, "", header("Authorization", h))
 			wantError(t, path+" with "+h, w, 401)
 			if w.Header().Get("WWW-Authenticate") == "" {
@@ -52,8 +55,8 @@ func TestToken(t *testing.T) {
 		if path == "/nowhere" {
 			want = 404
 		}
-		for _, scheme := range []string{"Bearer", "bearer"} {
-			if w := ask(s, "GET", path, "", header("Authorization", scheme+" "+token), host("redoubt.example")); w.Code != want {
+		for _, sent := range []string{"Bearer " + token, "bearer " + token, "Basic " + basic("anybody", token), "Basic " + basic("", token)} {
+			if w := ask(s, "GET", path, "", header("Authorization", sent), host("redoubt.example")); w.Code != want {
 				t.Errorf("%s with the token: status %d, want %d", path, w.Code, want)
 			}
 		}
@@ -65,6 +68,72 @@ func TestToken(t *testing.T) {
 	}
 	wantError(t, "healthz/..", ask(s, "GET", "/healthz/../v1/run", ""), 401)
 	wantError(t, "POST", ask(s, "POST", "/v1/run", "{}"), 401)
+}
+
+func basic(user, password string) string {
+	return base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+}
+
+// TestBrowserIsAsked keeps browsers from showing JSON where they could ask for the token, and programs from being asked.
+func TestBrowserIsAsked(t *testing.T) {
+	s := server(t, newFake(), "correct horse battery", t.Output())
+	for accept, want := range map[string]int{"text/html,application/xhtml+xml": 2, "application/json": 1, "": 1} {
+		w := ask(s, "GET", "/", "", header("Accept", accept))
+		wantError(t, "asked for "+accept, w, 401)
+		if got := w.Header().Values("WWW-Authenticate"); len(got) != want {
+			t.Errorf("asked for %q: %q", accept, got)
+		}
+	}
+}
+
+// TestAckForm sends the form of a page as browsers do, and as nobody should.
+func TestAckForm(t *testing.T) {
+	f := newFake()
+	s := server(t, f, "", t.Output())
+	form := header("Content-Type", "application/x-www-form-urlencoded")
+	send := func(path, body string, change ...func(*http.Request)) *httptest.ResponseRecorder {
+		return ask(s, "POST", path, body, append([]func(*http.Request){form}, change...)...)
+	}
+	const good = "reason=known+fault&expires=7d&by=dba"
+	for what, c := range map[string]struct {
+		change func(*http.Request)
+		status int
+	}{
+		"a program's":    {func(*http.Request) {}, 415},
+		"another site's": {header("Origin", "https://evil.example"), 403},
+		"cross-site":     {header("Sec-Fetch-Site", "cross-site"), 403},
+		"same-site":      {header("Sec-Fetch-Site", "same-site"), 403},
+		"null origin":    {header("Origin", "null"), 403},
+		"typed":          {header("Sec-Fetch-Site", "none"), 415},
+	} {
+		for _, path := range []string{"/finding/1/ack", "/finding/1/unack"} {
+			wantError(t, what, send(path, good, c.change), c.status)
+		}
+	}
+	wantError(t, "JSON", ask(s, "POST", "/finding/1/ack", `{"reason":"x"}`, header("Origin", "http://127.0.0.1:8480")), 415)
+	if len(f.acked) > 0 || f.removed != "" {
+		t.Fatalf("acknowledged %+v, removed %q", f.acked, f.removed)
+	}
+	for _, own := range []func(*http.Request){header("Sec-Fetch-Site", "same-origin"), header("Origin", "http://127.0.0.1:8480")} {
+		w := send("/finding/1/ack", good, own)
+		if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/finding/1" {
+			t.Errorf("form: %d, location %q: %s", w.Code, w.Header().Get("Location"), w.Body)
+		}
+	}
+	if want := (AckRequest{ID: "1", Reason: "known fault", Expires: "7d", By: "dba"}); len(f.acked) != 2 || f.acked[0] != want {
+		t.Errorf("acknowledged %+v", f.acked)
+	}
+	own := header("Sec-Fetch-Site", "same-origin")
+	if w := send("/finding/1/ack", "reason=&expires=7d&by=dba", own); w.Code != 422 || !strings.Contains(w.Body.String(), `problem "a reason is needed"`) {
+		t.Errorf("form without a reason: %d %s", w.Code, w.Body)
+	}
+	if w := send("/finding/none/ack", good, own, header("Accept", "text/html")); w.Code != 404 || !strings.Contains(w.Body.String(), "<p>Not Found: not found") {
+		t.Errorf("form for nothing: %d %s", w.Code, w.Body)
+	}
+	wantError(t, "long form", send("/finding/1/ack", "reason="+strings.Repeat("x", maxBody), own), 400)
+	if w := send("/finding/1/unack", "by=dba", own); w.Code != http.StatusSeeOther || f.removed != "1 dba" {
+		t.Errorf("form of removal: %d, removed %q", w.Code, f.removed)
+	}
 }
 
 func TestOtherSitesCannotStartRuns(t *testing.T) {

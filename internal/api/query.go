@@ -73,18 +73,15 @@ func (q *query) page() part {
 	return part{Limit: q.number("limit", 1, maxLimit, defaultLimit), Offset: q.number("offset", 0, maxOffset, 0)}
 }
 
-func (q *query) boolean(name string) *bool {
-	var v bool
+func (q *query) boolean(name string) bool {
 	switch q.text(name) {
-	case "":
-		return nil
 	case "true":
-		v = true
-	case "false":
+		return true
+	case "", "false":
 	default:
 		q.fail(name + " must be true or false")
 	}
-	return &v
+	return false
 }
 
 var (
@@ -92,6 +89,7 @@ var (
 		finding.MissingRelation, finding.ExtraRelation, finding.SizeMismatch, finding.ZeroedPage, finding.BitRot, finding.TornPage,
 		finding.LostWrite, finding.PhantomWrite, finding.WrongRedo, finding.SLRUMismatch, finding.HintBits, finding.Unexplained,
 	}
+	states     = []string{"open", "gone", "acknowledged"}
 	severities = []finding.Severity{finding.Critical, finding.Warning, finding.Benign}
 )
 
@@ -120,3 +118,5 @@ func (q *query) err() error {
 }
 
 func pathEscape(s string) string { return url.PathEscape(s) }
+
+func decimal(n int) string { return strconv.Itoa(n) }

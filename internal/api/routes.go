@@ -10,18 +10,26 @@ import (
 	"redoubt/internal/finding"
 )
 
-// indexRuns is how many runs the index page lists.
-const indexRuns = 200
-
 // routes are all paths; what is not here is 404.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.indexPage)
 	mux.HandleFunc("GET /run/{id}", s.runPage)
+	mux.HandleFunc("GET /discrepancy", s.discrepanciesPage)
+	mux.HandleFunc("GET /discrepancy/{id}", s.findingPage)
+	mux.HandleFunc("GET /finding/{id}", s.findingPage)
+	mux.HandleFunc("POST /finding/{id}/ack", s.ackForm)
+	mux.HandleFunc("POST /finding/{id}/unack", s.unackForm)
+	mux.HandleFunc("GET /timeline", s.timelinesPage)
+	mux.HandleFunc("GET /tenant/{tenant}/timeline/{timeline}", s.timelinePage)
 	mux.HandleFunc("GET /v1/run", s.listRuns)
 	mux.HandleFunc("POST /v1/run", s.startRun)
 	mux.HandleFunc("GET /v1/run/{id}", s.showRun)
 	mux.HandleFunc("GET /v1/discrepancy", s.listDiscrepancies)
+	mux.HandleFunc("GET /v1/discrepancy/{id}", s.showDiscrepancy)
+	mux.HandleFunc("POST /v1/discrepancy/{id}/ack", s.acknowledge)
+	mux.HandleFunc("DELETE /v1/discrepancy/{id}/ack", s.unacknowledge)
+	mux.HandleFunc("GET /v1/acknowledgement", s.listAcks)
 	mux.HandleFunc("GET /v1/tenant", s.listTenants)
 	mux.HandleFunc("GET /v1/tenant/{tenant}/timeline", s.listTimelines)
 	mux.HandleFunc("GET /v1/tenant/{tenant}/timeline/{timeline}", s.showTimeline)
@@ -44,29 +52,6 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	send(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
-func (s *Server) indexPage(w http.ResponseWriter, r *http.Request) {
-	runs, err := s.Ledger.Runs(r.Context(), "", indexRuns+1, 0)
-	if err != nil {
-		s.failWith(w, r, err)
-		return
-	}
-	more := len(runs) > indexRuns
-	if p := s.render(w, r, func(w io.Writer) error { return s.Pages.Index(w, runs[:min(len(runs), indexRuns)], more) }); p != nil {
-		s.page(w, p)
-	}
-}
-
-func (s *Server) runPage(w http.ResponseWriter, r *http.Request) {
-	run, err := s.Ledger.Run(r.Context(), r.PathValue("id"))
-	if err != nil {
-		s.failWith(w, r, err)
-		return
-	}
-	if p := s.render(w, r, func(w io.Writer) error { return s.Pages.Run(w, run) }); p != nil {
-		s.page(w, p)
-	}
-}
-
 // render makes a report whole; where it cannot be made it answers with the
 // error and returns nil, so that half a report is never sent.
 func (s *Server) render(w http.ResponseWriter, r *http.Request, f func(io.Writer) error) []byte {
@@ -76,11 +61,6 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, f func(io.Writer
 		return nil
 	}
 	return b.Bytes()
-}
-
-func (s *Server) page(w http.ResponseWriter, body []byte) {
-	w.Header().Set("Content-Security-Policy", s.Pages.CSP()+"; frame-ancestors 'none'")
-	write(w, http.StatusOK, "text/html; charset=utf-8", body)
 }
 
 func (s *Server) listRuns(w http.ResponseWriter, r *http.Request) {
@@ -152,28 +132,7 @@ func decode(body io.Reader, v any) error {
 	case errors.As(err, &long):
 		return &badRequest{http.StatusRequestEntityTooLarge, "the body is too long"}
 	case err != nil:
-		return bad("the body is no JSON object with the keys job and seed")
+		return bad("the body is no JSON object with the keys that this path knows")
 	}
 	return nil
-}
-
-func (s *Server) listDiscrepancies(w http.ResponseWriter, r *http.Request) {
-	q := newQuery(r)
-	f := DiscrepancyFilter{Kind: q.kind(), Severity: q.severity(), Tenant: q.text("tenant"), Timeline: q.text("timeline"), Open: q.boolean("open")}
-	p := q.page()
-	if err := q.err(); err != nil {
-		s.failWith(w, r, err)
-		return
-	}
-	f.Limit, f.Offset = p.Limit+1, p.Offset
-	found, err := s.Ledger.Discrepancies(r.Context(), f)
-	if err != nil {
-		s.failWith(w, r, err)
-		return
-	}
-	found, p = cut(found, p)
-	send(w, http.StatusOK, struct {
-		Discrepancies []Discrepancy `json:"discrepancies"`
-		part
-	}{found, p})
 }

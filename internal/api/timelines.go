@@ -1,6 +1,10 @@
 package api
 
-import "net/http"
+import (
+	"net/http"
+
+	"redoubt/internal/finding"
+)
 
 func (s *Server) listTenants(w http.ResponseWriter, r *http.Request) {
 	q := newQuery(r)
@@ -37,7 +41,7 @@ func (s *Server) listTimelines(w http.ResponseWriter, r *http.Request) {
 		s.failWith(w, r, err)
 		return
 	}
-	var own []Timeline
+	var own []finding.TimelineStatus
 	for _, t := range all {
 		if t.TenantID == r.PathValue("tenant") {
 			own = append(own, t)
@@ -49,7 +53,7 @@ func (s *Server) listTimelines(w http.ResponseWriter, r *http.Request) {
 	}
 	own, p = cut(skip(own, p.Offset), p)
 	send(w, http.StatusOK, struct {
-		Timelines []Timeline `json:"timelines"`
+		Timelines []finding.TimelineStatus `json:"timelines"`
 		part
 	}{own, p})
 }
@@ -70,7 +74,7 @@ func (s *Server) showTimeline(w http.ResponseWriter, r *http.Request) {
 }
 
 // timelines asks the ledger, once the query has proved to be in order.
-func (s *Server) timelines(r *http.Request, q *query) ([]Timeline, error) {
+func (s *Server) timelines(r *http.Request, q *query) ([]finding.TimelineStatus, error) {
 	if err := q.err(); err != nil {
 		return nil, err
 	}

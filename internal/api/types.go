@@ -3,11 +3,9 @@ package api
 import (
 	"context"
 	"errors"
-	"io"
 	"time"
 
 	"redoubt/internal/finding"
-	"redoubt/internal/pg"
 )
 
 // Errors by which those who fill the interfaces choose a status.
@@ -16,16 +14,44 @@ var (
 	ErrRunning  = errors.New("a run is already under way") // 409
 )
 
+// RefusedError is a request that cannot be done as asked for, with the reason for whoever asked: 422.
+type RefusedError struct{ Reason string }
+
+func (e *RefusedError) Error() string { return e.Reason }
+
 // Ledger is what is known of runs, discrepancies and timelines.
 type Ledger interface {
 	// Runs lists runs, the newest first; job "" takes all.
 	Runs(ctx context.Context, job string, limit, offset int) ([]finding.RunSummary, error)
 	// Run is one run whole, or ErrNotFound.
 	Run(ctx context.Context, id string) (finding.Run, error)
-	// Discrepancies lists those that fit, the last seen first.
-	Discrepancies(ctx context.Context, f DiscrepancyFilter) ([]Discrepancy, error)
+	// Discrepancies lists those that fit, the last seen first, without pages and records.
+	Discrepancies(ctx context.Context, f DiscrepancyFilter) ([]finding.Tracked, error)
+	// Discrepancy is one discrepancy whole, or ErrNotFound.
+	Discrepancy(ctx context.Context, id string) (finding.Tracked, error)
+	// SpanOf is the verification that saw a discrepancy last, without the
+	// list of its discrepancies; zero if it is not there any more.
+	SpanOf(ctx context.Context, d finding.Tracked) (finding.Verification, error)
+	// Finding says what a discrepancy, a gap or a damaged segment is that may
+	// be acknowledged; ErrNotFound, RefusedError.
+	Finding(ctx context.Context, id string) (finding.AckRecord, error)
+	// Acks lists acknowledgements, the newest first: of one finding, or of
+	// all (""), those that hold or, with all, those that ended too.
+	Acks(ctx context.Context, id string, all bool, limit int) ([]finding.AckRecord, error)
+	// Acknowledge acknowledges a finding; ErrNotFound, RefusedError.
+	Acknowledge(ctx context.Context, r AckRequest) (finding.AckRecord, error)
+	// Unacknowledge ends the acknowledgement of a finding; ErrNotFound, RefusedError.
+	Unacknowledge(ctx context.Context, id, by string) error
 	// Timelines lists all timelines, in order of tenant and timeline.
-	Timelines(ctx context.Context) ([]Timeline, error)
+	Timelines(ctx context.Context) ([]finding.TimelineStatus, error)
+}
+
+// AckRequest asks to acknowledge a finding.
+type AckRequest struct {
+	ID      string `json:"-"`
+	Reason  string `json:"reason"`
+	Expires string `json:"expires"` // 30d, 12h, a date or a time
+	By      string `json:"by"`
 }
 
 // Starter starts runs.
@@ -36,53 +62,21 @@ type Starter interface {
 	StartRun(ctx context.Context, job string, seed *int64) (id string, err error)
 }
 
-// Pages makes the reports.
-type Pages interface {
-	// Index lists runs; more says that there are older ones.
-	Index(w io.Writer, runs []finding.RunSummary, more bool) error
-	Run(w io.Writer, run finding.Run) error
-	// RunJSON writes a run as `redoubt run --format json` does.
-	RunJSON(w io.Writer, run finding.Run) error
-	// CSP is the Content-Security-Policy that the pages need.
-	CSP() string
-}
-
 // DiscrepancyFilter chooses discrepancies; empty fields take all.
 type DiscrepancyFilter struct {
 	Kind             finding.Kind
 	Severity         finding.Severity
 	Tenant, Timeline string
-	Open             *bool
-	Limit, Offset    int
+	State            string // open, gone, acknowledged
+	Text             string // part of the relation's name, the file or the id
+	After            *Place // nil: from the start
+	Limit            int
 }
 
-// Discrepancy is a discrepancy over all runs.
-type Discrepancy struct {
-	finding.Discrepancy            // as last seen
-	Tenant              string     `json:"tenant"`
-	Timeline            string     `json:"timeline"`
-	State               string     `json:"state"` // open, gone
-	FirstSeen           time.Time  `json:"first_seen"`
-	FirstRunID          string     `json:"first_run_id"`
-	LastSeen            time.Time  `json:"last_seen"`
-	LastRunID           string     `json:"last_run_id"`
-	GoneAt              *time.Time `json:"gone_at,omitempty"`
-}
-
-// Timeline is what is known of a timeline.
-type Timeline struct {
-	TenantID          string                `json:"tenant_id"`
-	TimelineID        string                `json:"timeline_id"`
-	Source            string                `json:"source"` // the configured source it is read from
-	Shadow            bool                  `json:"shadow"` // made by recovery: never picked
-	FirstSeen         time.Time             `json:"first_seen"`
-	LastSeen          time.Time             `json:"last_seen"`
-	LastPickedAt      *time.Time            `json:"last_picked_at"`
-	LastVerifiedAt    *time.Time            `json:"last_verified_at"` // null: never verified whole
-	LastVerifiedLSN   *pg.LSN               `json:"last_verified_lsn"`
-	OpenDiscrepancies int64                 `json:"open_discrepancies"` // benign ones apart
-	Scan              *finding.ScanTimeline `json:"scan"`               // the newest; null: never scanned
-	ScannedAt         *time.Time            `json:"scanned_at"`
+// Place is a place in the list of discrepancies: that of its last one seen.
+type Place struct {
+	LastSeen             time.Time
+	Tenant, Timeline, ID string
 }
 
 // Tenant is one line of the list of tenants.

@@ -56,14 +56,25 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10)
 }
 
-// Duration is a length of time, written 4h, 90m or 1h30m; never negative.
+// Duration is a length of time, written 4h, 90m, 1h30m or, in whole days of 24 hours, 30d; never negative.
 type Duration time.Duration
 
-// UnmarshalText reads what time.ParseDuration reads, and refuses negative ones.
+// maxDays is how many days a time.Duration holds.
+const maxDays = math.MaxInt64 / int64(24*time.Hour)
+
+// UnmarshalText reads what time.ParseDuration reads, and days, and refuses negative ones.
 func (d *Duration) UnmarshalText(b []byte) error {
+	if digits, ok := strings.CutSuffix(string(b), "d"); ok && allDigits(digits) {
+		n, err := strconv.ParseInt(digits, 10, 64)
+		if err != nil || n > maxDays {
+			return fmt.Errorf("%q is too long: %dd is the longest", b, maxDays)
+		}
+		*d = Duration(time.Duration(n) * 24 * time.Hour)
+		return nil
+	}
 	v, err := time.ParseDuration(string(b))
 	if err != nil {
-		return fmt.Errorf("%q is not a duration: write numbers with h, m, s or ms, such as 4h or 1h30m", b)
+		return fmt.Errorf("%q is not a duration: write numbers with h, m, s or ms, such as 4h or 1h30m, or days, such as 30d", b)
 	}
 	if v < 0 {
 		return fmt.Errorf("%q is negative: write 0 for no limit or a duration such as 4h", b)

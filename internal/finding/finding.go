@@ -206,6 +206,8 @@ type Discrepancy struct {
 	Records              []BlockRecord `json:"records,omitempty"`                // of the span and the block, around the divergence, ascending; at most 40
 	RecordsTotal         int64         `json:"records_total,omitempty"`          // of the span and the block
 	Pages                *PagePair     `json:"pages,omitempty"`
+
+	Acknowledged *Acknowledgement `json:"acknowledged,omitempty"` // while it holds, the discrepancy does not count
 }
 
 // DiscrepancyCounts is complete even where the list is cut.
@@ -233,6 +235,9 @@ type Gap struct {
 	To       pg.LSN   `json:"to"`
 	Segments []string `json:"segments"`
 	Status   string   `json:"status,omitempty"` // scan: missing, delayed, uploading, requeued, acknowledged
+	ID       string   `json:"id,omitempty"`     // stable hash of timeline and content
+
+	Acknowledged *Acknowledgement `json:"acknowledged,omitempty"` // with the status acknowledged
 }
 
 // Timing says how long a verification took.
@@ -283,6 +288,9 @@ type StaleImage struct {
 	ImageLSN    pg.LSN    `json:"image_lsn"`    // the page LSN in the image
 	ExpectedLSN pg.LSN    `json:"expected_lsn"` // what the last earlier record of the block left
 	LastRecord  RecordRef `json:"last_record"`  // that record
+	ID          string    `json:"id,omitempty"` // stable hash of timeline and content
+
+	Acknowledged *Acknowledgement `json:"acknowledged,omitempty"` // while it holds, the lost write does not count
 }
 
 // Audit counts what the check of full-page images saw.
@@ -297,6 +305,9 @@ type Audit struct {
 type Damaged struct {
 	Segment string `json:"segment"`
 	Reason  string `json:"reason"`
+	ID      string `json:"id,omitempty"` // stable hash of timeline and content; empty where Segment is
+
+	Acknowledged *Acknowledgement `json:"acknowledged,omitempty"` // while it holds, the damage does not count
 }
 
 // Run is the object `redoubt run --format json` prints.

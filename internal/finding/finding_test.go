@@ -18,7 +18,7 @@ func TestSummarize(t *testing.T) {
 		{Spans: []Verification{{DiscrepancyCounts: DiscrepancyCounts{Critical: 2, Benign: 9}}, {DiscrepancyCounts: DiscrepancyCounts{Warning: 1}}}, Scan: scan},
 		{},
 	}})
-	want := RunSummary{ID: "r", FinishedAt: &at, Verdict: Findings, Timelines: 2, Spans: 2, Critical: 2, Warning: 1, MissingSegments: 3, DamagedSegments: 1}
+	want := RunSummary{ID: "r", FinishedAt: &at, Verdict: Findings, Timelines: 2, Spans: 2, Critical: 2, Warning: 1, MissingSegments: 4, DamagedSegments: 1, Acknowledged: 1}
 	if s != want {
 		t.Errorf("got %+v, want %+v", s, want)
 	}

@@ -17,6 +17,8 @@ type RunSummary struct {
 	Warning         int64      `json:"warning"`  // discrepancies
 	MissingSegments int64      `json:"missing_segments"`
 	DamagedSegments int64      `json:"damaged_segments"`
+	LostWrites      int64      `json:"lost_writes"`  // of the primary, by the audit
+	Acknowledged    int64      `json:"acknowledged"` // of these discrepancies, segments and lost writes, those that did not count when the run ended
 }
 
 // Summarize counts a run.
@@ -31,10 +33,13 @@ func Summarize(r Run) RunSummary {
 		for j := range t.Spans {
 			s.Critical += t.Spans[j].DiscrepancyCounts.Critical
 			s.Warning += t.Spans[j].DiscrepancyCounts.Warning
+			s.Acknowledged += t.Spans[j].Acknowledged()
 		}
 		if t.Scan != nil {
-			s.MissingSegments += t.Scan.MissingSegments()
+			s.MissingSegments += t.Scan.MissingSegments() + t.Scan.acknowledgedGaps()
 			s.DamagedSegments += int64(len(t.Scan.Damaged))
+			s.LostWrites += t.Scan.lostWrites()
+			s.Acknowledged += t.Scan.Acknowledged()
 		}
 	}
 	return s
@@ -44,7 +49,7 @@ func Summarize(r Run) RunSummary {
 // acknowledged, nor one whose segments are only late or on their way.
 func (g Gap) Counts() bool {
 	switch g.Status {
-	case "acknowledged", "delayed", "uploading":
+	case Acknowledged, "delayed", "uploading":
 		return false
 	}
 	return true

@@ -110,7 +110,7 @@ func writeRun(l *Ledger, out io.Writer, runID string) error {
 			return err
 		}
 	}
-	return l.FinishRun(ctx, runID, time.Now(), finding.Findings, nil)
+	return l.FinishRun(ctx, runID, time.Now(), finding.Findings, nil, 0)
 }
 
 // TestKillLosesNoFinishedSpan kills a writing process at random moments,

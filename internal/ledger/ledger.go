@@ -42,8 +42,9 @@ const readers = 4
 // Ledger is an open ledger. Its methods may be called concurrently.
 type Ledger struct {
 	path  string
-	write *sql.DB // one connection
-	read  *sql.DB // query_only
+	write *sql.DB          // one connection
+	read  *sql.DB          // query_only
+	now   func() time.Time // whether an acknowledgement holds is asked of it
 }
 
 // Open opens the ledger at path, makes the file where there is none (its
@@ -70,7 +71,7 @@ func open(path string) (*Ledger, error) {
 	if err := createPrivate(abs); err != nil {
 		return nil, err
 	}
-	l := &Ledger{path: abs}
+	l := &Ledger{path: abs, now: time.Now}
 	if l.write, err = connect(abs, 1, url.Values{
 		"_journal_mode": {"WAL"}, "_synchronous": {"FULL"}, "_foreign_keys": {"1"}, "_txlock": {"immediate"},
 	}); err != nil {

@@ -81,7 +81,7 @@ func startPlanned(t *testing.T, l *Ledger, runID string, start time.Time, spans 
 func finish(t *testing.T, l *Ledger, runID string, when time.Time) {
 	t.Helper()
 	must(t, l.FinishScan(ctx, runID, when, finding.ScanTimeline{Tenant: key.Tenant, Timeline: key.Timeline}))
-	must(t, l.FinishRun(ctx, runID, when, finding.Clean, nil))
+	must(t, l.FinishRun(ctx, runID, when, finding.Clean, nil, 0))
 }
 
 func verified(v finding.Verdict, ds ...finding.Discrepancy) finding.Verification {
@@ -132,13 +132,13 @@ func TestRunIsReadBackWhole(t *testing.T) {
 	if len(remaining) != 1 || remaining[0].Number != 0 || len(scans) != 1 || scans[0] != other {
 		t.Errorf("remaining: %v, %v", remaining, scans)
 	}
-	if err := l.FinishRun(ctx, "r1", at(4), finding.Clean, nil); err == nil || !strings.Contains(err.Error(), "1 spans and 1 scans") {
+	if err := l.FinishRun(ctx, "r1", at(4), finding.Clean, nil, 0); err == nil || !strings.Contains(err.Error(), "1 spans and 1 scans") {
 		t.Errorf("finished with work left: %v", err)
 	}
 	must(t, l.FinishSpan(ctx, "r1", 0, at(4), v0))
 	s2 := finding.ScanTimeline{Tenant: "ten2", Timeline: "main", Gaps: []finding.Gap{}, Damaged: []finding.Damaged{}, Unexpected: []string{}}
 	must(t, l.FinishScan(ctx, "r1", at(5), s2))
-	must(t, l.FinishRun(ctx, "r1", at(6), finding.Findings, []string{"one", "two"}))
+	must(t, l.FinishRun(ctx, "r1", at(6), finding.Findings, []string{"one", "two"}, 0))
 
 	finished := at(6)
 	deferred := finding.Verification{Verdict: finding.Inconclusive, Reasons: []string{"beyond the limit"}, Span: spans[2].Range}
@@ -149,6 +149,7 @@ func TestRunIsReadBackWhole(t *testing.T) {
 			{Tenant: "ten2", Timeline: "main", Spans: []finding.Verification{}, Scan: &s2, Reasons: []string{"only one snapshot"}},
 		},
 	}
+	(&finding.Acknowledgements{}).MarkRun(&want) // gives ids to gaps and segments
 	got, err := l.Run(ctx, "r1")
 	must(t, err)
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
@@ -165,19 +166,9 @@ func TestRunIsReadBackWhole(t *testing.T) {
 	if diff := cmp.Diff([]finding.RunSummary{finding.Summarize(got)}, summaries); diff != "" {
 		t.Errorf("summaries: %s", diff)
 	}
-	totals, err := l.Totals(ctx)
+	totals, err := l.RunTotals(ctx)
 	must(t, err)
-	wantTotals := Totals{
-		Runs: map[finding.Verdict]int64{finding.Findings: 1}, WALBytes: v0.WAL.Bytes + v1.WAL.Bytes,
-		Spans:          []SpanCount{{finding.Discrepancies, v0.Engine, 1}, {finding.Discrepancies, v1.Engine, 1}},
-		BlocksCompared: v0.Coverage.BlocksCompared + v1.Coverage.BlocksCompared,
-		Unverifiable: map[string]int64{
-			"tainted":            v0.Coverage.BlocksTainted + v1.Coverage.BlocksTainted,
-			"overwritten_by_wal": v0.Coverage.BlocksOverwrittenByWAL + v1.Coverage.BlocksOverwrittenByWAL,
-			"file_copy":          v0.Coverage.BlocksUnverifiable + v1.Coverage.BlocksUnverifiable,
-		},
-	}
-	if diff := cmp.Diff(wantTotals, totals, cmpopts.IgnoreFields(Totals{}, "Discrepancies")); diff != "" || len(totals.Discrepancies) == 0 {
+	if diff := cmp.Diff(map[finding.Verdict]int64{finding.Findings: 1}, totals); diff != "" {
 		t.Errorf("totals: %s", diff)
 	}
 	if u, err := l.Unfinished(ctx, "nightly"); u != nil || err != nil {
@@ -197,7 +188,7 @@ func TestRunsOfAJobDoNotOverlap(t *testing.T) {
 		t.Errorf("second run: %v", err)
 	}
 	must(t, l.StartRun(ctx, RunStart{RunID: "r2", Job: "other", StartedAt: t0}))
-	if err := l.FinishRun(ctx, "r1", at(1), finding.Clean, nil); err == nil {
+	if err := l.FinishRun(ctx, "r1", at(1), finding.Clean, nil, 0); err == nil {
 		t.Error("a run without a plan was finished")
 	}
 	run, err := l.Run(ctx, "r1")
@@ -239,11 +230,11 @@ func disc(id string, s finding.Severity) finding.Discrepancy {
 }
 
 // states are the discrepancies' states by id.
-func states(t *testing.T, l *Ledger) map[string]State {
+func states(t *testing.T, l *Ledger) map[string]string {
 	t.Helper()
 	list, err := l.Discrepancies(ctx, DiscrepancyFilter{})
 	must(t, err)
-	out := map[string]State{}
+	out := map[string]string{}
 	for _, d := range list {
 		out[d.ID] = d.State
 	}
@@ -270,7 +261,7 @@ func TestDiscrepanciesOpenAndGo(t *testing.T) {
 		}
 		finish(t, l, id, at(minute+2))
 	}
-	want := func(want map[string]State) {
+	want := func(want map[string]string) {
 		t.Helper()
 		if diff := cmp.Diff(want, states(t, l)); diff != "" {
 			t.Errorf("night %d: %s", night, diff)
@@ -278,7 +269,7 @@ func TestDiscrepanciesOpenAndGo(t *testing.T) {
 	}
 	a, b := disc("a", finding.Critical), disc("b", finding.Warning)
 	run(map[string]finding.Verification{"S2": verified(finding.Discrepancies, a, b), "S3": verified(finding.Discrepancies, a)})
-	want(map[string]State{"a": StateOpen, "b": StateOpen})
+	want(map[string]string{"a": StateOpen, "b": StateOpen})
 
 	unsure := verified(finding.Inconclusive)
 	tainted := verified(finding.Clean)
@@ -291,22 +282,22 @@ func TestDiscrepanciesOpenAndGo(t *testing.T) {
 	cut.DiscrepancyCounts.Critical = 2000
 	for _, v := range []finding.Verification{unsure, tainted, sampled, cut, partial} {
 		run(map[string]finding.Verification{"S2": v})
-		want(map[string]State{"a": StateOpen, "b": StateOpen})
+		want(map[string]string{"a": StateOpen, "b": StateOpen})
 	}
 
 	run(map[string]finding.Verification{"S2": verified(finding.Clean)}) // a is still in S3
-	want(map[string]State{"a": StateOpen, "b": StateGone})
+	want(map[string]string{"a": StateOpen, "b": StateGone})
 	run(map[string]finding.Verification{"S2": verified(finding.Discrepancies, b)})
-	want(map[string]State{"a": StateOpen, "b": StateOpen})
+	want(map[string]string{"a": StateOpen, "b": StateOpen})
 
 	must(t, l.KeepSnapshots(ctx, key.Tenant, key.Timeline, at(500), nil)) // an empty listing proves nothing
-	want(map[string]State{"a": StateOpen, "b": StateOpen})
+	want(map[string]string{"a": StateOpen, "b": StateOpen})
 	must(t, l.KeepSnapshots(ctx, key.Tenant, "another", at(500), []string{"S9"}))
-	want(map[string]State{"a": StateOpen, "b": StateOpen})
+	want(map[string]string{"a": StateOpen, "b": StateOpen})
 	must(t, l.KeepSnapshots(ctx, key.Tenant, key.Timeline, at(500), []string{"S2", "S4"}))
-	want(map[string]State{"a": StateGone, "b": StateOpen})
+	want(map[string]string{"a": StateGone, "b": StateOpen})
 
-	list, err := l.Discrepancies(ctx, DiscrepancyFilter{State: StateOpen, Severity: finding.Warning, Kind: finding.LostWrite, Tenant: key.Tenant, Timeline: key.Timeline, ID: "b", Limit: 1})
+	list, err := l.Discrepancies(ctx, DiscrepancyFilter{State: StateOpen, Severity: finding.Warning, Kind: finding.LostWrite, Tenant: key.Tenant, Timeline: key.Timeline, Text: "B", Limit: 1})
 	must(t, err)
 	wantB := []Discrepancy{{Discrepancy: b, Tenant: "ten", Timeline: "main", State: StateOpen, FirstSeen: at(11), FirstRunID: "r1", LastSeen: at(81), LastRunID: "r8"}}
 	if diff := cmp.Diff(wantB, list); diff != "" {
@@ -347,7 +338,7 @@ func TestTimelineIsVerifiedOnceAllItsSpansAre(t *testing.T) {
 	must(t, l.SeeTimelines(ctx, at(1), []Timeline{{TimelineKey: key}}))
 	must(t, l.StartRun(ctx, RunStart{RunID: "r0", Job: "nightly", StartedAt: at(2)}))
 	must(t, l.SavePlan(ctx, "r0", at(2), Plan{}))
-	must(t, l.FinishRun(ctx, "r0", at(3), finding.Inconclusive, nil))
+	must(t, l.FinishRun(ctx, "r0", at(3), finding.Inconclusive, nil, 0))
 	if s := state(); s.RunsWaited != 1 || s.Shadow || !s.LastSeen.Equal(at(1)) || !s.LastPickedAt.IsZero() {
 		t.Errorf("waited: %+v", s)
 	}
@@ -389,7 +380,7 @@ func TestJobsAccountForTheirTicks(t *testing.T) {
 	must(t, l.MissRuns(ctx, "nightly", 3, at(40)))
 	must(t, l.MissRuns(ctx, "nightly", 1, at(30))) // time does not go back
 	must(t, l.SavePlan(ctx, "r1", at(12), Plan{}))
-	must(t, l.FinishRun(ctx, "r1", at(50), finding.Inconclusive, []string{"no timelines"}))
+	must(t, l.FinishRun(ctx, "r1", at(50), finding.Inconclusive, []string{"no timelines"}, 0))
 	jobs, err := l.Jobs(ctx)
 	must(t, err)
 	end := at(50)

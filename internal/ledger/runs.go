@@ -72,8 +72,9 @@ func (l *Ledger) Unfinished(ctx context.Context, job string) (*UnfinishedRun, er
 }
 
 // FinishRun closes a run. It refuses while spans or scans of its plan are
-// still to be done: a run that stopped early stays unfinished.
-func (l *Ledger) FinishRun(ctx context.Context, runID string, at time.Time, verdict finding.Verdict, reasons []string) error {
+// still to be done: a run that stopped early stays unfinished. acknowledged is
+// how many of its findings did not count in the verdict.
+func (l *Ledger) FinishRun(ctx context.Context, runID string, at time.Time, verdict finding.Verdict, reasons []string, acknowledged int64) error {
 	return l.update(ctx, "finish run "+runID, func(tx *sql.Tx) error {
 		var spans, scans int
 		if err := tx.QueryRowContext(ctx, `SELECT
@@ -88,8 +89,8 @@ func (l *Ledger) FinishRun(ctx context.Context, runID string, at time.Time, verd
 		if err != nil {
 			return err
 		}
-		if err := changeOne(ctx, tx, "UPDATE runs SET finished_at = ?, verdict = ?, reasons = ? WHERE run_id = ? AND finished_at IS NULL AND planned_at IS NOT NULL",
-			timeText(at), string(verdict), text, runID); err != nil {
+		if err := changeOne(ctx, tx, "UPDATE runs SET finished_at = ?, verdict = ?, reasons = ?, acknowledged = ? WHERE run_id = ? AND finished_at IS NULL AND planned_at IS NOT NULL",
+			timeText(at), string(verdict), text, acknowledged, runID); err != nil {
 			return err
 		}
 		return noteVerified(ctx, tx, runID)
@@ -111,8 +112,8 @@ func changeOne(ctx context.Context, tx *sql.Tx, stmt string, args ...any) error 
 
 // RunFilter chooses runs; its zero value takes all.
 type RunFilter struct {
-	Job   string // empty: any
-	Limit int    // 0: all
+	Job           string // empty: any
+	Limit, Offset int    // Limit 0: all
 }
 
 // Runs lists runs without their timelines, the newest first. The verdict of
@@ -135,7 +136,7 @@ func listRuns(ctx context.Context, tx *sql.Tx, f RunFilter) ([]finding.Run, erro
 		r, err := scanRun(rows)
 		out = append(out, r)
 		return err
-	}, "SELECT "+runColumns+" FROM runs WHERE ?1 = '' OR job = ?1 ORDER BY started_at DESC, run_id DESC LIMIT ?2", f.Job, limit)
+	}, "SELECT "+runColumns+" FROM runs WHERE ?1 = '' OR job = ?1 ORDER BY started_at DESC, run_id DESC LIMIT ?2 OFFSET ?3", f.Job, limit, f.Offset)
 	return out, err
 }
 
@@ -166,7 +167,8 @@ func scanRun(rows *sql.Rows) (finding.Run, error) {
 
 // Run reads a run back whole: its picked timelines in order, the spans of
 // each by LSN. Spans that were not replayed are there as inconclusive ones
-// that say so. A run that the ledger does not have is ErrNotFound.
+// that say so. Findings are marked whose acknowledgement holds, or held when
+// the run ended. A run that the ledger does not have is ErrNotFound.
 func (l *Ledger) Run(ctx context.Context, runID string) (finding.Run, error) {
 	var out finding.Run
 	err := l.view(ctx, "read run "+runID, func(tx *sql.Tx) error {
@@ -182,8 +184,19 @@ func (l *Ledger) Run(ctx context.Context, runID string) (finding.Run, error) {
 			return ErrNotFound
 		}
 		var err error
-		out.Timelines, err = runTimelines(ctx, tx, runID)
-		return err
+		if out.Timelines, err = runTimelines(ctx, tx, runID); err != nil {
+			return err
+		}
+		times := []time.Time{l.now()}
+		if out.FinishedAt != nil {
+			times = append(times[:0], *out.FinishedAt, l.now())
+		}
+		acks, err := holding(ctx, tx, times...)
+		if err != nil {
+			return err
+		}
+		acks.MarkRun(&out)
+		return nil
 	})
 	return out, err
 }

@@ -28,7 +28,7 @@ type TimelineState struct {
 	// RunsWaited counts the runs of the job asked about that were planned
 	// since the timeline was last picked, or first seen.
 	RunsWaited int
-	// OpenDiscrepancies counts the critical and warning ones.
+	// OpenDiscrepancies counts the critical and warning ones that are not acknowledged.
 	OpenDiscrepancies int64
 	Scan              *finding.ScanTimeline // the newest, nil: never scanned
 	ScannedAt         time.Time
@@ -58,15 +58,24 @@ func seeTimeline(ctx context.Context, tx *sql.Tx, at time.Time, t Timeline) erro
 func (l *Ledger) Timelines(ctx context.Context, job string) ([]TimelineState, error) {
 	var out []TimelineState
 	err := l.view(ctx, "list timelines", func(tx *sql.Tx) error {
+		acks, err := holding(ctx, tx, l.now())
+		if err != nil {
+			return err
+		}
 		return query(ctx, tx, func(rows *sql.Rows) error {
 			t, err := scanTimeline(rows)
+			if t.Scan != nil {
+				acks.MarkScan(t.Scan)
+			}
 			out = append(out, t)
 			return err
 		}, `SELECT source, tenant, timeline, shadow, first_seen, last_seen, last_picked_at, picks_in_vain,
 			last_verified_at, last_verified_lsn, scan, scanned_at,
-			(SELECT count(*) FROM runs WHERE job = ? AND planned_at > coalesce(t.last_picked_at, t.first_seen)),
-			(SELECT count(*) FROM discrepancies d WHERE d.tenant = t.tenant AND d.timeline = t.timeline AND d.state = 'open' AND d.severity <> 'benign')
-			FROM timelines t ORDER BY tenant, timeline`, job)
+			(SELECT count(*) FROM runs WHERE job = ?2 AND planned_at > coalesce(t.last_picked_at, t.first_seen)) +
+			(SELECT count(*) FROM pruned_runs WHERE job = ?2 AND planned_at > coalesce(t.last_picked_at, t.first_seen)),
+			(SELECT count(*) FROM discrepancies d WHERE d.tenant = t.tenant AND d.timeline = t.timeline AND d.state = 'open' AND d.severity <> 'benign'
+				AND `+unacknowledged+`)
+			FROM timelines t ORDER BY tenant, timeline`, timeText(l.now()), job)
 	})
 	return out, err
 }
@@ -118,9 +127,9 @@ func noteVerified(ctx context.Context, tx *sql.Tx, runID string) error {
 		}
 		newest[k] = max(newest[k], lsn)
 		return nil
-	}, `SELECT tenant, timeline, span_to, (SELECT max(p.finished_at) FROM spans p
-			WHERE p.tenant = s.tenant AND p.timeline = s.timeline AND p.base = s.base AND p.official = s.official
-			AND p.verdict IN ('clean', 'discrepancies') AND json_array_length(p.verification, '$.reasons') = 0)
+	}, `SELECT tenant, timeline, span_to, (SELECT p.finished_at FROM spans p
+			WHERE p.tenant = s.tenant AND p.timeline = s.timeline AND p.base = s.base AND p.official = s.official AND p.finished_at IS NOT NULL
+			AND p.verdict IN ('clean', 'discrepancies') AND json_array_length(p.verification, '$.reasons') = 0 ORDER BY p.finished_at DESC LIMIT 1)
 		FROM spans s WHERE run_id = ?`, runID)
 	if err != nil {
 		return err

@@ -12,6 +12,9 @@ import (
 // timeForm is RFC 3339 in UTC with a fixed number of digits, so that times sort as text.
 const timeForm = "2006-01-02T15:04:05.000000000Z"
 
+// endOfTime is later than any time in the ledger.
+var endOfTime = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
 func timeText(t time.Time) string { return t.UTC().Format(timeForm) }
 
 func parseTime(s string) (time.Time, error) {
