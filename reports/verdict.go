@@ -189,7 +189,7 @@ func cleanHeadline(t *totals) string {
 		s += ", and no WAL segment is missing"
 	}
 	if t.acknowledged > 0 {
-		return "Clean but for " + count(t.acknowledged, "acknowledged finding") + ": everything else that was compared is what the WAL says."
+		return "Clean: everything that was compared is what the WAL says, but for " + count(t.acknowledged, "acknowledged finding") + "."
 	}
 	return s + "."
 }

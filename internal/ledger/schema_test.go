@@ -191,8 +191,9 @@ func TestMigrationKeepsDiscrepancies(t *testing.T) {
 	must(t, err)
 	old := &Ledger{write: db}
 	must(t, old.migrate(ctx, migrations()[:2]))
-	_, err = db.Exec(`INSERT INTO runs (run_id, job, seed, started_at) VALUES ('r1', 'nightly', 1, ?1);
-		INSERT INTO discrepancies (tenant, timeline, id, state, first_seen, first_run_id, last_seen, last_run_id, discrepancy)
+	_, err = db.Exec("INSERT INTO runs (run_id, job, seed, started_at) VALUES ('r1', 'nightly', 1, ?)", timeText(t0))
+	must(t, err)
+	_, err = db.Exec(`INSERT INTO discrepancies (tenant, timeline, id, state, first_seen, first_run_id, last_seen, last_run_id, discrepancy)
 		VALUES ('ten', 'main', 'a1', 'open', ?1, 'r1', ?1, 'r1', '{"kind": "bit_rot", "severity": "warning", "file": "base/5/16390", "relation": {"name": "public.T"}}')`, timeText(t0))
 	must(t, err)
 	must(t, db.Close())
