@@ -321,6 +321,8 @@ type timelinePageView struct {
 	Reasons   []string
 	Gaps      []gapView
 	Damaged   []damagedView
+
+	LostWrites []damagedView
 }
 
 // Timeline writes the page of one timeline.
@@ -339,6 +341,7 @@ func Timeline(w io.Writer, in TimelinePage) error {
 		var all view
 		all.addScan(v.Row.Name, t.Scan)
 		v.Gaps, v.Damaged = all.Gaps, all.Damaged
+		v.LostWrites = all.LostWrites[:min(len(all.LostWrites), maxRows)]
 		for _, r := range t.Scan.Reasons {
 			v.Reasons = append(v.Reasons, plain(r))
 		}
