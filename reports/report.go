@@ -3,6 +3,7 @@ package reports
 import (
 	"encoding/json"
 	"io"
+	"slices"
 	"time"
 
 	"redoubt/internal/finding"
@@ -87,6 +88,12 @@ func wholeVerification(v finding.Verification) finding.Verification {
 		ds[i] = d
 	}
 	v.Discrepancies = ds
+	maps := slices.Clone(v.Maps)
+	for i := range maps {
+		m := &maps[i]
+		m.Touched, m.Tainted, m.Different = list(m.Touched), list(m.Tainted), list(m.Different)
+	}
+	v.Maps = maps
 	if v.Coverage.TaintedBy == nil {
 		v.Coverage.TaintedBy = map[string]int64{}
 	}

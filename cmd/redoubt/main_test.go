@@ -187,7 +187,8 @@ func (o outcome) want(t testing.TB, code int, words ...string) {
 	}
 }
 
-// parse reads stdout, which must be exactly one JSON document with known keys only.
+// parse reads stdout, which must be exactly one JSON document with known keys
+// only, and what the published schema says.
 func parse[T any](t testing.TB, text string) T {
 	t.Helper()
 	var v T
@@ -198,6 +199,9 @@ func parse[T any](t testing.TB, text string) T {
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		t.Fatalf("something follows the JSON document: %v", err)
+	}
+	if name := schemaFor(v); name != "" {
+		checkSchema(t, name, text)
 	}
 	return v
 }

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"redoubt/docs/schema"
 	"redoubt/internal/config"
 	"redoubt/internal/finding"
 	"redoubt/internal/ledger"
@@ -20,6 +22,7 @@ type reportFlags struct {
 	output
 	config, html string
 	list         bool
+	schema       string
 }
 
 func reportCommand() *cobra.Command {
@@ -30,7 +33,8 @@ func reportCommand() *cobra.Command {
 		Long:  "Print a run from the ledger: the newest one, or the one named. With --html its report page is made again.",
 		Example: `  redoubt report -c redoubt.yaml
   redoubt report -c redoubt.yaml --list
-  redoubt report -c redoubt.yaml --html report.html RUN`,
+  redoubt report -c redoubt.yaml --html report.html RUN
+  redoubt report --schema`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: f.run,
 	}
@@ -38,12 +42,17 @@ func reportCommand() *cobra.Command {
 	cmd.Flags().StringVarP(&f.config, "config", "c", "redoubt.yaml", "configuration file")
 	cmd.Flags().StringVar(&f.html, "html", "", "write the report page to this file")
 	cmd.Flags().BoolVar(&f.list, "list", false, "list the runs instead")
+	cmd.Flags().StringVar(&f.schema, "schema", "", "print the JSON Schema of --format json instead: of a run, or of verify or scan")
+	cmd.Flags().Lookup("schema").NoOptDefVal = "run"
 	return cmd
 }
 
 func (f *reportFlags) run(cmd *cobra.Command, args []string) (err error) {
 	if err := f.output.check(); err != nil {
 		return err
+	}
+	if f.schema != "" {
+		return f.printSchema(cmd)
 	}
 	cfg, err := config.Load(f.config)
 	if err != nil {
@@ -78,6 +87,18 @@ func (f *reportFlags) run(cmd *cobra.Command, args []string) (err error) {
 		problems = errors.Join(problems, fmt.Errorf("run %s has not finished", run.ID))
 	}
 	return exitFor(run.Verdict, problems)
+}
+
+// printSchema prints the schema that was asked for.
+func (f *reportFlags) printSchema(cmd *cobra.Command) error {
+	text, ok := schema.Named(f.schema)
+	if !ok {
+		return fmt.Errorf("--schema %s: want one of %s", f.schema, strings.Join(schema.Names, ", "))
+	}
+	if _, err := cmd.OutOrStdout().Write(text); err != nil {
+		return exitWith(exitInconclusive, fmt.Errorf("write the schema: %w", err))
+	}
+	return nil
 }
 
 // find is the run named, or the newest.
