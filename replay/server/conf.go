@@ -3,16 +3,23 @@ package server
 import (
 	"fmt"
 	"path"
+	"regexp"
 	"strings"
 )
 
 // configure writes the server's configuration and hands everything to its user.
 func configure(dir *scratch, cfg Config, in filled) error {
+	for _, lib := range cfg.Libraries {
+		if !libraryForm.MatchString(lib) {
+			return unavailable("%q is no name of a library", lib)
+		}
+	}
 	files := map[string]string{
-		"postgresql.conf": conf(cfg, in),
-		"pg_hba.conf":     "local all all reject\n",
-		"pg_ident.conf":   "",
-		"recovery.signal": "",
+		"postgresql.conf":      conf(cfg, in),
+		"pg_hba.conf":          "local all all reject\n",
+		"pg_ident.conf":        "",
+		"postgresql.auto.conf": "",
+		"recovery.signal":      "",
 	}
 	for name, content := range files {
 		if err := dir.put(path.Join(dataDir, name), []byte(content)); err != nil {
@@ -22,7 +29,10 @@ func configure(dir *scratch, cfg Config, in filled) error {
 	return dir.handOver()
 }
 
-// buffers is the server's shared memory for pages: half of what one process
+// libraryForm is what may stand in shared_preload_libraries without quotes.
+var libraryForm = regexp.MustCompile(`^[A-Za-z0-9_$/.-]{1,255}$`)
+
+// buffers is the server's shared memory for pages: a quarter of what one process
 // may have in all, from 1 MiB to 1 GiB.
 func buffers(memory int64) int64 { return min(max(memory/4, 1<<20), 1<<30) }
 

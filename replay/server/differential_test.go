@@ -4,12 +4,17 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"redoubt/internal/demo"
+	"redoubt/internal/official/snapshot"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/page"
 	"redoubt/internal/pg/wal"
@@ -192,9 +197,123 @@ func TestMixed(t *testing.T) {
 	for _, major := range pgtest.Majors {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			w := history(t, major, func(c *pgtest.Cluster) {
-				pgtest.Mixed{Seed: 1, Clients: 3, Crashes: 1}.Run(c)
+				pgtest.Mixed{Seed: 1, Clients: 2, Operations: 40, Crashes: 1, Tablespace: true}.Run(c)
 			}, pgtest.Conf("track_commit_timestamp", "on"), pgtest.Checksums(major == 17))
 			differential(t, w, 1)
 		})
 	}
+}
+
+func TestPgbench(t *testing.T) {
+	for _, major := range pgtest.Majors {
+		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			w := history(t, major, func(c *pgtest.Cluster) {
+				c.Pgbench("-i", "-s", "2", "-q", "postgres")
+				c.Pgbench("-c", "2", "-t", "400", "-n", "postgres")
+				c.Exec("VACUUM")
+			}, pgtest.Checksums(major == 15), pgtest.FullPageWrites(major == 15))
+			differential(t, w, 2)
+		})
+	}
+}
+
+// TestDemo is the WAL that ships with the repository.
+func TestDemo(t *testing.T) {
+	c := pgtest.Server(t, 17, pgtest.NoStart()) // for its programs, where its user can run them
+	dir := t.TempDir()
+	fixture, err := demo.Unpack(dir)
+	must(t, err)
+	for _, tl := range fixture.Timelines[:2] {
+		t.Run(tl.Tenant+" "+tl.Timeline, func(t *testing.T) {
+			w := &world{major: 17, bins: Bins{Dir: c.Bin}, scratch: c.Dir("scratch-" + tl.Timeline), online: true}
+			top := filepath.Join(dir, tl.Tenant, tl.Timeline)
+			w.open(t, filepath.Join(top, "snapshots", tl.Snapshots[0].Name), filepath.Join(top, "wal"))
+			w.start, w.first = tl.Snapshots[0].Start, tl.Snapshots[0].Stop
+			differential(t, w, 3)
+		})
+	}
+}
+
+// TestCleanBase starts from a directory that was stopped cleanly, with a
+// tablespace in it, and goes over one that the span makes and a promotion.
+func TestCleanBase(t *testing.T) {
+	for _, major := range pgtest.Majors {
+		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			c := pgtest.Server(t, major, pgtest.WALSegmentMiB(1))
+			old, young := c.Dir("old"), c.Dir("young")
+			c.Exec("CREATE TABLESPACE old LOCATION '"+old+"'", "CREATE TABLE a TABLESPACE old AS SELECT i, i::text AS v FROM generate_series(1, 3000) i")
+			dir := c.Dir("w")
+			c.CleanCopy(filepath.Join(dir, "base"))
+			moveTablespace(t, filepath.Join(dir, "base"), old, filepath.Join(dir, "old"))
+			c.Start()
+			c.Exec("UPDATE a SET i = i + 1", "CREATE TABLESPACE young LOCATION '"+young+"'",
+				"CREATE TABLE b TABLESPACE young AS SELECT i, i::text AS v FROM generate_series(1, 3000) i", "CREATE DATABASE d TABLESPACE young")
+			promote(t, c)
+			c.Exec("UPDATE b SET i = i + 1", "DROP TABLE a", "DROP TABLESPACE old", "CREATE INDEX ON b (i)")
+			c.Stop(pgtest.Fast)
+			c.CollectWAL(filepath.Join(dir, "wal"))
+			marker := filepath.Join(young, "untouched")
+			must(t, os.WriteFile(marker, nil, 0o600))
+			before := listing(t, young)
+			w := &world{major: major, bins: Bins{Dir: c.Bin}, scratch: c.Dir("scratch"), cluster: c}
+			w.open(t, filepath.Join(dir, "base"), filepath.Join(dir, "wal"))
+			info, err := w.base.(*snapshot.Snapshot).Peek(context.Background())
+			must(t, err)
+			w.start, w.first = info.Redo, info.Redo
+			differential(t, w, 4)
+			if log := w.serve(t, w.ends(t, 4)[0]).Log; !strings.Contains(log, "selected new timeline ID: 3") {
+				t.Errorf("the server did not follow the promotion:\n%s", log)
+			}
+			if now := listing(t, young); now != before {
+				t.Errorf("the primary's tablespace was changed:\n%s\nbefore:\n%s", now, before)
+			}
+		})
+	}
+}
+
+// moveTablespace copies a tablespace and turns the link of a copied directory to the copy.
+func moveTablespace(t *testing.T, base, from, to string) {
+	t.Helper()
+	must(t, os.CopyFS(to, os.DirFS(from)))
+	links, err := filepath.Glob(filepath.Join(base, "pg_tblspc", "*"))
+	must(t, err)
+	for _, l := range links {
+		must(t, os.Remove(l))
+		must(t, os.Symlink(to, l))
+	}
+}
+
+// promote makes the cluster begin a new timeline, as after a failover.
+func promote(t *testing.T, c *pgtest.Cluster) {
+	t.Helper()
+	c.Stop(pgtest.Fast)
+	must(t, c.AppendConf("restore_command = 'false'"))
+	signal := filepath.Join(c.Data, "recovery.signal")
+	must(t, os.WriteFile(signal, nil, 0o666))
+	must(t, os.Chmod(signal, 0o666))
+	c.Start()
+	for range 200 {
+		if c.Query("SELECT pg_is_in_recovery()") == "f" {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatal("the cluster is not promoted")
+}
+
+// listing describes what is below a directory, times of change included.
+func listing(t *testing.T, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	must(t, filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		st, err := d.Info()
+		if err == nil {
+			fmt.Fprintln(&b, p, st.Mode(), st.Size(), st.ModTime())
+		}
+		return err
+	}))
+	return b.String()
 }

@@ -124,13 +124,17 @@ func (o *output) logLine(s string) {
 
 // resource says that the server's own limits ended it, nil if not.
 func (o *output) resource() *LimitError {
+	last := o.fatal
+	if !o.started {
+		last = o.lastWords()
+	}
 	for what, words := range map[string][]string{
-		"memory": {"Cannot allocate memory", "out of memory", "Out of memory"},
+		"memory": {"Cannot allocate memory", "out of memory", "Out of memory", "failed to map segment"},
 		"disk":   {"No space left on device", "Disk quota exceeded"},
 	} {
 		for _, w := range words {
-			if strings.Contains(o.fatal, w) {
-				return &LimitError{What: what, Detail: o.fatal}
+			if strings.Contains(last, w) {
+				return &LimitError{What: what, Detail: last}
 			}
 		}
 	}

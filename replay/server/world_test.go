@@ -27,6 +27,7 @@ type world struct {
 	first   pg.LSN // from where it is consistent
 	wal     replay.WALSource
 	cluster *pgtest.Cluster
+	dirs    [2]string // of base and WAL
 }
 
 // history lives a cluster: a base backup, a workload, a clean stop.
@@ -47,6 +48,7 @@ func history(t *testing.T, major int, work func(*pgtest.Cluster), opts ...pgtest
 func (w *world) open(t *testing.T, base, walDir string) {
 	t.Helper()
 	ctx := context.Background()
+	w.dirs = [2]string{base, walDir}
 	w.base = openBase(t, base)
 	store, err := storage.Open(ctx, walDir)
 	must(t, err)
