@@ -157,8 +157,9 @@ func (r *run) served(side string, res *server.Result, err error) (*server.Result
 
 // samePage reports whether two engines made the same page: every byte counts
 // but the checksum, which is computed when a page is written, and what lies
-// between pd_lower and pd_upper, which is nobody's.
-func samePage(a, b []byte) bool {
+// between pd_lower and pd_upper, which is nobody's; of a visibility map it is
+// the map.
+func samePage(f pg.ForkNumber, a, b []byte) bool {
 	if len(a) != pg.BlockSize || len(b) != pg.BlockSize {
 		return len(a) == len(b)
 	}
@@ -167,7 +168,7 @@ func samePage(a, b []byte) bool {
 		return false
 	}
 	lo, hi := int(a[lower])|int(a[lower+1])<<8, int(a[lower+2])|int(a[lower+3])<<8
-	if lo < special+8 || lo > hi || hi > pg.BlockSize {
+	if f == pg.VMFork || lo < special+8 || lo > hi || hi > pg.BlockSize {
 		lo, hi = pg.BlockSize, pg.BlockSize
 	}
 	return bytes.Equal(a[special+8:lo], b[special+8:lo]) && bytes.Equal(a[hi:], b[hi:])

@@ -89,7 +89,7 @@ func (r *run) sameUpTo(ctx context.Context, b pg.Block, to pg.LSN) (bool, error)
 	if err != nil || !there || ours == nil {
 		return !there && ours == nil, err
 	}
-	return samePage(ours, theirs), nil
+	return samePage(b.Fork, ours, theirs), nil
 }
 
 // nativeUpTo is a block after a part of the span by the native engine alone,

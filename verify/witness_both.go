@@ -94,9 +94,9 @@ func (r *run) agree(f native.Fork, b pg.BlockNumber, theirs, own, buf []byte) (s
 	case p.Tainted:
 		return false, false, nil
 	case p.Bytes != nil:
-		return samePage(p.Bytes, theirs), true, nil
+		return samePage(f.Fork, p.Bytes, theirs), true, nil
 	case b >= f.BaseBlocks:
-		return samePage(zeroPage, theirs), true, nil
+		return samePage(f.Fork, zeroPage, theirs), true, nil
 	}
 	want, ok := r.index.hash(f.RelFork, b)
 	return ok && normalHash(theirs, f.Fork, b, buf) == want, true, nil
