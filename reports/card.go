@@ -69,9 +69,9 @@ func titleOf(d *finding.Discrepancy) string {
 	case d.Block == nil:
 		return name
 	case d.Relation == nil:
-		return fmt.Sprintf("%s, page %s", name, number(*d.Block))
+		return fmt.Sprintf("%s, page %d", name, *d.Block)
 	}
-	return fmt.Sprintf("%s, block %s", name, number(*d.Block))
+	return fmt.Sprintf("%s, block %d", name, *d.Block)
 }
 
 // relationName is the relation's name, with its fork unless that is main.

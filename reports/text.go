@@ -169,6 +169,10 @@ func (p *printer) found(v *view) {
 	if more > 0 {
 		p.line("  … and %s more; the report and the JSON list them", number(int64(more)))
 	}
+	if len(rows) > 0 {
+		p.line("")
+		p.line("  What each means, how to confirm it and how to repair it is in the report page, with the two pages side by side.")
+	}
 	if v.Cut != "" {
 		p.line("  %s", v.Cut)
 	}
@@ -189,31 +193,40 @@ func (p *printer) row(r *row) {
 	if r.Severity == string(finding.Critical) {
 		state = "bad"
 	}
-	what := joinNonEmpty(" ", r.Timeline, r.Relation, r.Locator)
-	if r.Block != "" {
-		what += " block " + r.Block
+	d, v := r.of.found, r.of.span
+	p.line("  %s %s  %s", p.paint(r.Severity, state), p.paint(r.KindWords, "bold"), joinNonEmpty("  ", r.Timeline, titleOf(d)))
+	say := func(label, text string) {
+		if text != "" {
+			p.line("      %-12s%s", label, text)
+		}
 	}
-	p.line("  %s %s  %s", p.paint(r.Severity, state), p.paint(r.KindWords, "bold"), what)
-	p.line("      %s at %s", r.File, r.Offset)
-	if len(r.LSNs) > 0 {
-		p.line("      LSNs: %s", join(r.LSNs, func(l fact) string { return l.Label + " " + l.Value }))
-	}
+	what, note := hitOf(d)
+	say("hit", joinNonEmpty("; ", what, note))
+	say("since", sinceOf(d))
+	say("against", r.BlameWords+"; "+witnessOf(v, d))
+	say("why", r.Explanation)
+	say("belongs to", aboutRelation(d.Relation))
+	say("where", joinNonEmpty(", ", r.File+" at "+r.Offset, r.Locator))
+	say("LSNs", join(r.LSNs, func(l fact) string { return l.Label + " " + l.Value }))
 	if r.RecordLSN != "" {
-		p.line("      last record: %s at %s", r.Record, r.RecordLSN)
+		say("last record", r.Record+" at "+r.RecordLSN)
 	}
-	if r.Bytes != "" {
-		p.line("      bytes: %s", r.Bytes)
+	say("bytes", r.Bytes)
+	if d.Severity != finding.Benign {
+		say("ask first", askFirst(d))
 	}
-	if r.Explanation != "" {
-		p.line("      %s", r.Explanation)
-	}
-	p.line("      evidence against: %s", r.BlameWords)
-	if r.ID != "" {
-		p.line("      id: %s", r.ID)
-	}
+	say("id", r.ID)
 	if r.Ack != "" {
 		p.line("      %s", r.Ack)
 	}
+}
+
+// askFirst is the statement that shows which version the server itself has.
+func askFirst(d *finding.Discrepancy) string {
+	if d.Relation == nil || d.Block == nil {
+		return ""
+	}
+	return fmt.Sprintf("SELECT lsn FROM page_header(get_raw_page(%s::text, '%s', %d));", byNumber(d.Relation), d.Relation.Fork, *d.Block)
 }
 
 func joinNonEmpty(sep string, parts ...string) string {
