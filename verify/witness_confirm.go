@@ -9,6 +9,7 @@ import (
 	"redoubt/internal/finding"
 	"redoubt/internal/pg"
 	"redoubt/replay/native"
+	"redoubt/replay/redo"
 )
 
 // confirm asks the second engine about every critical discrepancy, and adds
@@ -87,10 +88,11 @@ func (j *judge) discrepancy(ctx context.Context, d *finding.Discrepancy) error {
 
 // sameRecord blames the WAL where both engines fail on one record.
 func (j *judge) sameRecord(d *finding.Discrepancy) {
-	if j.stopped == nil || j.stopped.at == 0 || d.LastRecord == nil || d.LastRecord.LSN != j.stopped.at {
+	if j.stopped == nil || j.stopped.at == 0 {
 		return
 	}
-	if d.Kind == finding.WrongRedo || j.failedAt(d) == j.stopped.at {
+	image := d.Kind == finding.WrongRedo && d.LastRecord != nil && d.LastRecord.LSN == j.stopped.at
+	if image || j.failedAt(d) == j.stopped.at {
 		d.ConfirmedBy, d.Blame = EngineServer, finding.BlameWAL
 		d.Explanation = joinSentences(d.Explanation, fmt.Sprintf("PostgreSQL %s fails on the same record: the record, or the page it is for, is wrong.", j.out.Witness.Version))
 	}
@@ -103,10 +105,11 @@ func (j *judge) failedAt(d *finding.Discrepancy) pg.LSN {
 		return 0
 	}
 	p, err := j.ra.Page(b.RelFork, b.Number, j.buf[:])
-	if err != nil || p.Failed == nil {
+	var failed *redo.Error
+	if err != nil || !errors.As(p.Failed, &failed) {
 		return 0
 	}
-	return p.Last.LSN
+	return failed.LSN
 }
 
 func blockOf(d *finding.Discrepancy) (pg.Block, bool) {

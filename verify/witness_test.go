@@ -2,8 +2,10 @@ package verify_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"redoubt/internal/finding"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/page"
+	"redoubt/internal/pg/wal"
 	"redoubt/internal/pgtest"
 	"redoubt/replay/native"
 	"redoubt/replay/server"
@@ -169,6 +172,71 @@ func TestUnconfirmed(t *testing.T) {
 		}
 	}
 	leftNothing(t, h.scratch)
+}
+
+// TestBlameWAL: a record that no engine can redo is the WAL's fault.
+func TestBlameWAL(t *testing.T) {
+	h, table := witnessed(t, 15)
+	o := h.engine(verify.EngineNative)
+	o.Confirm = true
+	dir := filepath.Join(t.TempDir(), "wal")
+	if err := os.CopyFS(dir, os.DirFS(h.wal)); err != nil {
+		t.Fatal(err)
+	}
+	at := breakInsert(t, dirWAL{dir, h.SegmentSize}, table, startOf(t, h))
+	o.WAL = dirWAL{dir, h.SegmentSize}
+	v := mustVerify(t, o)
+	for _, d := range v.Discrepancies {
+		if d.Blame == finding.BlameWAL && d.ConfirmedBy == "server" && strings.Contains(d.Explanation, at.String()) {
+			leftNothing(t, h.scratch)
+			return
+		}
+	}
+	t.Errorf("no discrepancy blames the record at %s\n%s", at, describe(v))
+}
+
+func startOf(t *testing.T, h history) pg.LSN {
+	t.Helper()
+	m, err := dirSnap{h.base}.Meta(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.Redo
+}
+
+// breakInsert gives an INSERT into the table, one without an image and within
+// one WAL page, a line pointer that no page has, and the record a CRC that fits.
+func breakInsert(t *testing.T, src dirWAL, table pg.RelFork, from pg.LSN) pg.LSN {
+	t.Helper()
+	s, err := src.Open(context.Background(), from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	r := wal.NewReader(s.ReadPages, wal.Config{Start: from, SegmentSize: src.size})
+	var rec wal.Record
+	for {
+		if err := r.Next(&rec); err != nil {
+			t.Fatalf("no record to break: %v", err)
+		}
+		whole := rec.LSN/pg.BlockSize == (rec.LSN+pg.LSN(rec.Length)-1)/pg.BlockSize
+		if rec.Rmgr != pg.RmgrHeap || rec.Op() != 0 || !whole || rec.Blocks[0].RelFork != table || rec.Blocks[0].HasImage || rec.Blocks[0].WillInit {
+			continue
+		}
+		name := filepath.Join(src.dir, pg.SegmentName(1, pg.SegmentOf(rec.LSN, src.size), src.size))
+		seg, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw := seg[uint64(rec.LSN)%uint64(src.size):][:rec.Length]
+		binary.LittleEndian.PutUint16(raw[len(raw)-len(rec.Main):], 2000)
+		crc := crc32.MakeTable(crc32.Castagnoli)
+		binary.LittleEndian.PutUint32(raw[20:], crc32.Update(crc32.Checksum(raw[24:], crc), crc, raw[:20]))
+		if err := os.WriteFile(name, seg, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return rec.LSN
+	}
 }
 
 func flip(t *testing.T, file string, at int64) {
