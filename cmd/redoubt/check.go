@@ -70,6 +70,9 @@ func (f *checkFlags) run(cmd *cobra.Command) error {
 	if err := f.sources(cmd.Context(), cfg, r); err != nil {
 		return err
 	}
+	if err := engines(cmd.Context(), cfg, r); err != nil {
+		return err
+	}
 	now := time.Now()
 	r.Add(check.Clock(now, builtAt(), check.Stepped(start, now)))
 	out := cmd.OutOrStdout()

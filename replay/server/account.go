@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -60,10 +62,10 @@ func (a account) mayEnter(dir string) error {
 	}
 	for p := dir; ; p = filepath.Dir(p) {
 		st, err := os.Stat(p)
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // what is not there yet is made so that it can be entered
 			return err
 		}
-		if !a.passes(st) {
+		if err == nil && !a.passes(st) {
 			return unavailable("user %s, who runs the server, may not enter %s: chmod o+x %s, or name another directory", a.name, p, p)
 		}
 		if p == filepath.Dir(p) {

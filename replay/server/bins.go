@@ -64,10 +64,18 @@ type Binary struct {
 	Version string // 17.10
 }
 
-// Find looks for the server of a major version, as Run does; its error is an *UnavailableError.
+// Find looks for the server of a major version, as Run does, and whether its
+// user may enter the scratch directory. Its error is an *UnavailableError.
 func (c Config) Find(ctx context.Context, major int) (Binary, error) {
 	acct, err := findAccount(c.User)
 	if err != nil {
+		return Binary{}, err
+	}
+	dir, err := filepath.Abs(c.withDefaults().Scratch)
+	if err != nil {
+		return Binary{}, err
+	}
+	if err := acct.mayEnter(dir); err != nil {
 		return Binary{}, err
 	}
 	return c.Bins.find(ctx, major, acct)
