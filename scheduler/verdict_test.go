@@ -56,6 +56,19 @@ func TestVerdict(t *testing.T) {
 		}), nil, finding.Findings, []string{"t/m: span [0/0, 0/0): half of it"}},
 		{"gap in a span", span(func(v *finding.Verification) { v.Gaps = gap }), nil, finding.Findings, []string{"t/m: span [0/0, 0/0): inconclusive without a reason"}},
 		{"gap", scan(finding.ScanTimeline{Gaps: gap}), nil, finding.Findings, nil},
+		{"acknowledged discrepancy", span(func(v *finding.Verification) {
+			v.DiscrepancyCounts.Critical = 1
+			v.Discrepancies = []finding.Discrepancy{{Severity: finding.Critical, Acknowledged: &finding.Acknowledgement{}}}
+		}), nil, finding.Clean, nil},
+		{"one of two acknowledged", span(func(v *finding.Verification) {
+			v.DiscrepancyCounts.Critical = 2
+			v.Discrepancies = []finding.Discrepancy{{Severity: finding.Critical, Acknowledged: &finding.Acknowledgement{}}}
+		}), nil, finding.Findings, nil},
+		{"acknowledged image, another not", span(func(v *finding.Verification) {
+			v.DiscrepancyCounts.Critical, v.Consistency.Mismatches = 1, 2
+			v.Discrepancies = []finding.Discrepancy{{Severity: finding.Critical, Kind: finding.WrongRedo, Acknowledged: &finding.Acknowledgement{}}}
+		}), nil, finding.Findings, nil},
+		{"acknowledged damage", scan(finding.ScanTimeline{Damaged: []finding.Damaged{{Segment: "x", Acknowledged: &finding.Acknowledgement{}}}}), nil, finding.Clean, nil},
 		{"acknowledged gap", scan(finding.ScanTimeline{Gaps: []finding.Gap{{Status: "acknowledged"}}}), nil, finding.Clean, nil},
 		{"damaged", scan(finding.ScanTimeline{Damaged: []finding.Damaged{{Segment: "x"}}}), nil, finding.Findings, nil},
 		{"scan in doubt", scan(finding.ScanTimeline{Reasons: []string{"why"}}), nil, finding.Inconclusive, []string{"t/m: scan: why"}},

@@ -139,10 +139,38 @@ func (s *service) batch(ctx context.Context, job scheduler.Job, o scheduler.Opti
 		return run, "", err
 	}
 	s.metrics.ObserveRun(run)
+	defer s.retain(ctx)
 	if path, err = reports.WriteRun(s.cfg.Reports.Dir, s.report(ctx, run)); err != nil {
 		return run, "", fmt.Errorf("%w; the run is in the ledger: redoubt report --html FILE %s makes its page again", err, run.ID)
 	}
 	return run, path, nil
+}
+
+// retain takes away what is older than the configuration asks to keep. Where
+// that fails nothing is wrong with the run: the next one tries again.
+func (s *service) retain(ctx context.Context) {
+	if keep := time.Duration(s.cfg.Retention.Runs); keep > 0 {
+		gone, err := s.ledger.Prune(ctx, time.Now().Add(-keep))
+		if gone != (ledger.Pruned{}) {
+			s.log.Info("old runs are taken away", "runs", gone.Runs, "discrepancies", gone.Discrepancies, "acknowledgements", gone.Acknowledgements, "segments", gone.Segments)
+		}
+		if err != nil {
+			s.log.Error("old runs could not be taken away", "error", err)
+		}
+	}
+	if keep := time.Duration(s.cfg.Retention.Reports); keep > 0 {
+		needed, err := s.ledger.Needed(ctx)
+		var gone int
+		if err == nil {
+			gone, err = reports.Prune(s.cfg.Reports.Dir, time.Now().Add(-keep), func(id string) bool { return needed[id] })
+		}
+		if gone > 0 {
+			s.log.Info("old reports are taken away", "files", gone)
+		}
+		if err != nil {
+			s.log.Error("old reports could not be taken away", "error", err)
+		}
+	}
 }
 
 func (s *service) report(ctx context.Context, run finding.Run) reports.Report {

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"redoubt/internal/archive"
+	"redoubt/internal/config"
 	"redoubt/internal/finding"
 	"redoubt/internal/ledger"
 	"redoubt/internal/official/snapshot"
@@ -22,6 +25,7 @@ import (
 // scanFlags are the flags of `redoubt scan`.
 type scanFlags struct {
 	output
+	config               string
 	wal, layout, cluster string
 	from, to             string
 	deep, audit          bool
@@ -31,7 +35,7 @@ type scanFlags struct {
 func scanCommand() *cobra.Command {
 	f := &scanFlags{}
 	cmd := &cobra.Command{
-		Use:   "scan --wal LOC",
+		Use:   "scan --wal LOC | -c FILE",
 		Short: "Check that every WAL segment is there, and with --deep that each is valid",
 		Long: `List an archive and report, for each timeline, the segments that should be there
 and are not, by name. Expected are all from the oldest base backup's start (or
@@ -42,15 +46,20 @@ each record, and the chain from record to record across segments.
 
 With --audit the full-page images in the WAL are checked: an image that is
 older than the last record of its block shows that the primary read an old
-version of the page back from its disk, a lost write.`,
+version of the page back from its disk, a lost write.
+
+With -c instead of --wal all sources of a configuration are scanned, and what
+was acknowledged in its ledger (redoubt ack) does not count.`,
 		Example: `  redoubt scan --wal /archive
   redoubt scan --wal s3://bucket/prefix --layout redoubt --deep --audit --format json
-  redoubt scan --wal /archive --from 0/4000000 --to 0/9000000`,
+  redoubt scan --wal /archive --from 0/4000000 --to 0/9000000
+  redoubt scan -c redoubt.yaml --deep`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	fl := cmd.Flags()
 	f.output.flags(cmd)
+	fl.StringVarP(&f.config, "config", "c", "", "configuration file: scan its sources")
 	fl.StringVar(&f.wal, "wal", "", "location of the WAL")
 	fl.StringVar(&f.layout, "layout", "auto", "how the WAL lies there: auto, plain or redoubt")
 	fl.StringVar(&f.cluster, "cluster", "", "TENANT, TIMELINE or TENANT/TIMELINE: only these (default: all)")
@@ -59,6 +68,8 @@ version of the page back from its disk, a lost write.`,
 	fl.BoolVar(&f.deep, "deep", false, "read every segment")
 	fl.BoolVar(&f.audit, "audit", false, "find lost writes of the primary by the full-page images in the WAL")
 	fl.StringVar(&f.progress, "progress", "auto", "progress on stderr: auto or never")
+	cmd.MarkFlagsMutuallyExclusive("config", "wal")
+	cmd.MarkFlagsMutuallyExclusive("config", "layout")
 	return cmd
 }
 
@@ -72,34 +83,32 @@ func (f *scanFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	ctx, start := cmd.Context(), time.Now()
-	a, store, err := openArchive(ctx, f.wal, f.layout, "", "")
+	found, acks, closeAll, err := f.choose(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	found, err := chooseTimelines(ctx, a, f.cluster)
-	if err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, closeAll()) }()
 	var results []scanner.Result
-	for _, t := range found {
-		opt.Progress = prog.counted("segments of " + t.Tenant() + "/" + t.ID() + " read")
-		loc := ""
-		if a.Layout() == archive.Redoubt {
-			loc = below(f.wal, t.Tenant(), t.ID(), "snapshots")
+	var doubts []string
+	for _, c := range found {
+		if c.t == nil {
+			doubts = append(doubts, c.problem)
+			continue
 		}
-		r, err := scanTimeline(ctx, t, loc, opt)
+		opt.Progress = prog.counted("segments of " + c.t.Tenant() + "/" + c.t.ID() + " read")
+		r, err := scanTimeline(ctx, c.t, c.backups, opt)
 		if ctx.Err() != nil {
 			prog.end()
 			return ctx.Err()
 		}
 		if err != nil { // the other timelines are scanned all the same
-			r.Tenant, r.Timeline, r.Reasons = t.Tenant(), t.ID(), append(r.Reasons, err.Error())
+			r.Tenant, r.Timeline, r.Reasons = c.t.Tenant(), c.t.ID(), append(r.Reasons, err.Error())
 		}
+		acks.MarkScan(&r.ScanTimeline)
 		results = append(results, r)
 	}
 	prog.end()
-	scan := scanner.Summarize(results, nil, time.Since(start))
+	scan := scanner.Summarize(results, doubts, time.Since(start))
 	out := cmd.OutOrStdout()
 	return exitFor(scan.Verdict, f.print(out,
 		func(w io.Writer) error { return reports.JSON(w, scan) },
@@ -108,12 +117,100 @@ func (f *scanFlags) run(cmd *cobra.Command) (err error) {
 		}))
 }
 
+// chosen is a timeline to scan, with where its base backups are if that is
+// known; or, without one, why a source cannot be scanned.
+type chosen struct {
+	t       *archive.Timeline
+	backups string
+	problem string
+}
+
+// choose lists the timelines asked for, with the acknowledgements that hold.
+func (f *scanFlags) choose(ctx context.Context) ([]chosen, *finding.Acknowledgements, func() error, error) {
+	if f.config != "" {
+		return f.configured(ctx)
+	}
+	a, store, err := openArchive(ctx, f.wal, f.layout, "", "")
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	found, err := chooseTimelines(ctx, a, f.cluster)
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, store.Close())
+	}
+	var out []chosen
+	for _, t := range found {
+		c := chosen{t: t}
+		if a.Layout() == archive.Redoubt {
+			c.backups = below(f.wal, t.Tenant(), t.ID(), "snapshots")
+		}
+		out = append(out, c)
+	}
+	return out, &finding.Acknowledgements{}, store.Close, nil
+}
+
+// configured lists the timelines of a configuration's sources.
+func (f *scanFlags) configured(ctx context.Context) (out []chosen, acks *finding.Acknowledgements, closeAll func() error, err error) {
+	cfg, err := config.Load(f.config)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if acks, err = acknowledgements(ctx, cfg); err != nil {
+		return nil, nil, nil, err
+	}
+	s := newSite(cfg, nil)
+	for _, src := range cfg.Sources {
+		found, err := f.timelinesOf(ctx, s, src)
+		if err != nil {
+			out = append(out, chosen{problem: fmt.Sprintf("source %s: %v", src.Name, err)})
+		}
+		out = append(out, found...)
+	}
+	if len(out) == 0 && f.cluster != "" {
+		return nil, nil, nil, errors.Join(fmt.Errorf("no source of %s has a timeline %s", f.config, f.cluster), s.Close())
+	}
+	return out, acks, s.Close, nil
+}
+
+func (f *scanFlags) timelinesOf(ctx context.Context, s *site, src config.Source) ([]chosen, error) {
+	found, err := s.timelines(ctx, src)
+	var out []chosen
+	for _, k := range found {
+		if f.cluster != "" && f.cluster != k.Tenant && f.cluster != k.Timeline && f.cluster != k.Tenant+"/"+k.Timeline {
+			continue
+		}
+		t, _, err := s.timeline(ctx, k.TimelineKey)
+		if err != nil {
+			return out, err
+		}
+		c := chosen{t: t}
+		if c.backups, err = s.backups(ctx, k.TimelineKey); err != nil {
+			c.backups = "" // then only what the archive itself says is expected
+		}
+		out = append(out, c)
+	}
+	return out, err
+}
+
+// acknowledgements are those that hold in the ledger of a configuration, none where there is no ledger yet.
+func acknowledgements(ctx context.Context, cfg *config.Config) (_ *finding.Acknowledgements, err error) {
+	if _, err := os.Stat(cfg.LedgerPath()); errors.Is(err, fs.ErrNotExist) {
+		return &finding.Acknowledgements{}, nil
+	}
+	l, err := ledger.Open(cfg.LedgerPath())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	return l.Acknowledgements(ctx)
+}
+
 func (f *scanFlags) options() (o scanner.Options, err error) {
 	if err := f.output.check(); err != nil {
 		return o, err
 	}
-	if f.wal == "" {
-		return o, errors.New("--wal is missing: see redoubt scan --help")
+	if f.wal == "" && f.config == "" {
+		return o, errors.New("--wal is missing, or -c: see redoubt scan --help")
 	}
 	if o.From, err = parseLSNFlag("--from", f.from); err != nil {
 		return o, err

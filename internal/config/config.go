@@ -25,9 +25,11 @@ type Config struct {
 	// not named are looked for where they are usually installed.
 	PgBin   map[string]string `yaml:"pg_bin"`
 	Reports Reports           `yaml:"reports"`
-	HTTP    HTTP              `yaml:"http"`
-	Log     Log               `yaml:"log"`
-	Metrics Metrics           `yaml:"metrics"`
+	// Retention says how long what is over is kept.
+	Retention Retention `yaml:"retention"`
+	HTTP      HTTP      `yaml:"http"`
+	Log       Log       `yaml:"log"`
+	Metrics   Metrics   `yaml:"metrics"`
 }
 
 // Source is a bucket or a directory with one or many timelines.
@@ -106,6 +108,12 @@ type Reports struct {
 	PageBytes string `yaml:"page_bytes"` // masked, shown
 }
 
+// Retention is how long what is over is kept; 0 is for ever.
+type Retention struct {
+	Runs    Duration `yaml:"runs"`    // runs, gone discrepancies, ended acknowledgements: in the ledger
+	Reports Duration `yaml:"reports"` // files in reports.dir
+}
+
 // HTTP is the address of serve and its token.
 type HTTP struct {
 	Listen    string `yaml:"listen"`
@@ -138,6 +146,9 @@ func Default() Config {
 		Scratch: Scratch{MinFree: 1 << 30},
 		Server:  Server{Memory: 1 << 30},
 		Reports: Reports{Dir: "./redoubt-reports", PageBytes: "masked"},
+
+		Retention: Retention{Runs: Duration(400 * 24 * time.Hour), Reports: Duration(90 * 24 * time.Hour)},
+
 		HTTP:    HTTP{Listen: "127.0.0.1:8480"},
 		Log:     Log{Format: "text", Level: "info"},
 		Metrics: Metrics{PerTimeline: "failing"},

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"redoubt/internal/pg"
 )
@@ -34,6 +35,11 @@ func validate(c *Config, d *document) {
 		d.fail("workers", "%d is not between 0 (one per core) and 1024", c.Workers)
 	}
 	oneOf(d, "reports.page_bytes", c.Reports.PageBytes, "masked", "shown")
+	for key, keep := range map[string]Duration{"retention.runs": c.Retention.Runs, "retention.reports": c.Retention.Reports} {
+		if keep != 0 && keep < Duration(24*time.Hour) {
+			d.fail(key, "%v is less than a day: write 0 to keep all, or a duration such as 90d", keep)
+		}
+	}
 	oneOf(d, "log.format", c.Log.Format, "text", "json")
 	oneOf(d, "log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf(d, "metrics.per_timeline", c.Metrics.PerTimeline, "failing", "all")

@@ -40,6 +40,10 @@ func child() bool {
 		childWrite(path)
 	case "read":
 		childRead(path)
+	case "prune":
+		if err := childPrune(path); err != nil {
+			fmt.Fprintln(os.Stderr, "child:", err)
+		}
 	case "open":
 		l, err := Open(path)
 		if err == nil {

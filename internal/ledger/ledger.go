@@ -74,6 +74,7 @@ func open(path string) (*Ledger, error) {
 	l := &Ledger{path: abs, now: time.Now}
 	if l.write, err = connect(abs, 1, url.Values{
 		"_journal_mode": {"WAL"}, "_synchronous": {"FULL"}, "_foreign_keys": {"1"}, "_txlock": {"immediate"},
+		"_auto_vacuum": {"incremental"}, // of a new file
 	}); err != nil {
 		return nil, err
 	}
