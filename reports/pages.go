@@ -64,6 +64,7 @@ type cell struct{ Text, Mark string }
 type dump struct {
 	Side string
 	Runs []cell
+	Text string // the same bytes as ASCII, what is none as dots
 	More string
 }
 
@@ -346,8 +347,20 @@ func dumpOf(side string, own, others []byte) dump {
 		d.Runs = append(d.Runs, cell{text, mark(i)})
 		i = j
 	}
+	d.Text = ascii(own[:n])
 	if len(own) > n {
 		d.More = "… " + count(int64(len(own)), "byte") + " in all"
 	}
 	return d
+}
+
+// ascii is bytes as text, for the eye: what is not printable is a dot.
+func ascii(b []byte) string {
+	out := make([]byte, len(b))
+	for i, c := range b {
+		if out[i] = '.'; c >= ' ' && c < 0x7F {
+			out[i] = c
+		}
+	}
+	return string(out)
 }
