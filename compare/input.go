@@ -37,9 +37,24 @@ type Input struct {
 	HistoryKnown bool
 	// BaseLSN is the page LSN of the base's version, 0 if there is none.
 	BaseLSN pg.LSN
-	// Versions are other known versions of the page, the base's for one: a
-	// torn page is made of two versions.
-	Versions [][]byte
+	// Versions are the versions of the page that are known, the replayed one
+	// among them; nil: none is. AllVersions says that none of the span's is
+	// missing.
+	Versions    *Versions
+	AllVersions bool
+	// Span is the range of WAL that was replayed; of LSNs outside of it the
+	// history says nothing. Empty: not known.
+	Span pg.Range
+	// LSNOwner is the record that ends at the official page's LSN, nil if that
+	// was not looked up. It is looked up for LSNs within the span only.
+	LSNOwner *LSNOwner
+	// Elsewhere is another block whose page the official one is, nil if none is known.
+	Elsewhere *pg.Block
+	// BaseBad: the base's page fails its checksum, and redo built on it.
+	BaseBad bool
+	// LastWhole: the last record that changed the block carries all of its
+	// page, so that neither base nor redo had a part in it.
+	LastWhole bool
 
 	// VMMayLackBits: the replayed visibility map may lack bits that the
 	// official one rightly has: the fork was copied by CREATE DATABASE with
@@ -60,6 +75,14 @@ type Touch struct {
 	// FPI_FOR_HINT, and the heap block of VISIBLE where it is not known
 	// whether hint bits are logged.
 	MaySetLSN bool
+}
+
+// LSNOwner says which record ends at an LSN.
+type LSNOwner struct {
+	Record string   // "Heap INSERT"; empty: none ends there
+	At     pg.LSN   // where the record starts
+	Block  pg.Block // the first block that it names, with Named
+	Named  bool
 }
 
 // XactState is how a transaction ended.

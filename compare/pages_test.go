@@ -141,17 +141,27 @@ func older(p []byte, lsn pg.LSN) []byte {
 	return q
 }
 
+// versions holds the official page against others.
+func versions(in *compare.Input, pages ...[]byte) *compare.Versions {
+	v := compare.NewVersions(in.Block, in.Official)
+	for _, p := range pages {
+		v.Add(p)
+	}
+	return v
+}
+
 func TestTornPage(t *testing.T) {
 	for _, checksums := range []bool{true, false} {
 		in := input(fixture(t, "heap-multixact"))
 		in.Checksums = checksums
 		base := older(in.Replayed, 8)
-		in.Versions = [][]byte{nil, base}
 		copy(in.Official[4096:], base[4096:])
 		in.Official[page.Page(in.Official).Lower()] ^= 1 // the hole does not matter
+		in.Versions = versions(&in, nil, base, in.Replayed)
 		res := compare.Pages(in)
 		want(t, res, finding.TornPage, finding.Critical, finding.BlameOfficial, "sectors 8-15")
 		in.Official[5000] ^= 1 // a sector of neither version
+		in.Versions = versions(&in, nil, base, in.Replayed)
 		if res := compare.Pages(in); res.Kind == finding.TornPage {
 			t.Errorf("checksums %t: still torn: %s", checksums, res.Explanation)
 		}
@@ -172,7 +182,7 @@ func TestLostWrite(t *testing.T) {
 	in.BaseLSN, in.HistoryKnown, in.History = 0, false, nil
 	want(t, compare.Pages(in), finding.LostWrite, finding.Critical, finding.BlameOfficial, "not at hand")
 	in.Checksums = false
-	in.Versions = [][]byte{in.Official}
+	in.Versions = versions(&in, in.Official, in.Replayed)
 	want(t, compare.Pages(in), finding.LostWrite, finding.Critical, finding.BlameOfficial) // whole, not torn
 }
 
@@ -288,7 +298,12 @@ func FuzzPages(f *testing.F) {
 			Block: pg.Block{RelFork: pg.RelFork{Fork: pg.ForkNumber(fork & 3)}, Number: pg.BlockNumber(lsn)}, Major: 14 + int(flags>>5)%5,
 			Official: o, Replayed: r, Checksums: flags&1 != 0, Touched: flags&2 != 0, VMMayLackBits: flags&4 != 0,
 			HistoryKnown: flags&8 != 0, BaseLSN: pg.LSN(lsn), History: []compare.Touch{{End: pg.LSN(lsn) + 8, MaySetLSN: flags&16 != 0}},
-			Versions: [][]byte{o, r, nil},
+			BaseBad: flags&32 != 0, LastWhole: flags&64 != 0, AllVersions: flags&128 != 0,
+		}
+		if len(o) == pg.BlockSize {
+			in.Versions = versions(&in, o, r, nil)
+		} else {
+			in.AllVersions = false
 		}
 		res := compare.Pages(in)
 		if res.Equal != (res.Severity == "") || !res.Equal && res.Explanation == "" {

@@ -24,6 +24,13 @@ type SizeInput struct {
 	BlankBeyond bool
 	// OfficialKind is the kind of the official block 0.
 	OfficialKind page.Kind
+	// Base is the fork's size at the start of the span.
+	Base int64
+	// Dropped is the record of the span that drops the relation, 0 if none does.
+	Dropped pg.LSN
+	// Nobody: no catalog names the relation, and nothing in the span can have
+	// left its file behind.
+	Nobody bool
 }
 
 // Sizes compares the sizes of a fork, and whether it is there at all. The
@@ -45,8 +52,7 @@ func Sizes(in SizeInput) Result {
 		res.Kind, res.Blame = finding.MissingRelation, finding.BlameOfficial
 		res.Explanation = fmt.Sprintf("The official side has no file of this %s fork; the WAL leaves one of %s.", in.Rel.Fork, plural64(r, "block"))
 	case r == NoFile:
-		res.Kind = finding.ExtraRelation
-		res.Explanation = fmt.Sprintf("The official side has a %s fork of %s of which neither base nor WAL knows.", in.Rel.Fork, plural64(o, "block"))
+		return in.extra(res)
 	case in.TornTail != 0:
 		res.Blame = finding.BlameOfficial
 		res.Explanation = fmt.Sprintf("The official fork has %s and %d bytes, which is no whole number of blocks; the WAL leaves %s.",
@@ -55,9 +61,30 @@ func Sizes(in SizeInput) Result {
 		res.Blame = finding.BlameOfficial
 		res.Explanation = fmt.Sprintf("The official fork has %s, the WAL leaves %s: blocks %d to %d with their contents are missing.",
 			plural64(o, "block"), plural64(r, "block"), o, r-1)
+	case in.Base > r && o <= in.Base:
+		res.Blame = finding.BlameOfficial
+		res.Explanation = fmt.Sprintf("The official fork has %s, the WAL truncates it to %s: the truncation was lost, and blocks %d to %d with their old contents came back.",
+			plural64(o, "block"), plural64(r, "block"), r, o-1)
 	default:
 		res.Explanation = fmt.Sprintf("The official fork has %s, the WAL leaves %s: no WAL wrote the contents of blocks %d to %d, or a truncation was lost.",
 			plural64(o, "block"), plural64(r, "block"), r, o-1)
+	}
+	return res
+}
+
+// extra is the verdict on a fork that only the official side has.
+func (in *SizeInput) extra(res Result) Result {
+	res.Kind = finding.ExtraRelation
+	have := fmt.Sprintf("The official side has a %s fork of %s", in.Rel.Fork, plural64(in.Official, "block"))
+	switch {
+	case in.Dropped != 0:
+		res.Severity, res.Blame = finding.Warning, finding.BlameOfficial
+		res.Explanation = fmt.Sprintf("%s that the record at %s drops: a relation came back. No catalog names it any more; its file only takes room.", have, in.Dropped)
+	case in.Nobody:
+		res.Severity, res.Blame = finding.Warning, finding.BlameOfficial
+		res.Explanation = have + " that no catalog, base or WAL knows of; no crash in the span can have left it there."
+	default:
+		res.Explanation = have + " of which neither base nor WAL knows."
 	}
 	return res
 }

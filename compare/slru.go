@@ -15,6 +15,8 @@ import (
 type SLRUInput struct {
 	Page               pg.SLRUPage
 	Official, Replayed []byte // pg.BlockSize long; nil where there is no such page
+	Base               []byte // the base's page, nil if there is none or it is not known
+	Touched            bool   // the span's WAL writes the page; if not, Replayed is the base's
 
 	// NextMulti and NextOffset are the next multixact and the next member at
 	// the end of the span, by the official pg_control's checkpoint; used for
@@ -68,9 +70,27 @@ func SLRUPages(in SLRUInput) Result {
 		what = "The official side has a page of which neither base nor WAL knows"
 	case isZero(o):
 		res.Blame, what = finding.BlameOfficial, "The official page is all zeros; the WAL says otherwise"
+	case in.Touched && in.behind(o, r):
+		res.Blame, what = finding.BlameOfficial, "The official page still says what the base says, though the WAL changed it since: a lost write"
+	case !in.Touched:
+		what = "No WAL of the span changes this page, yet the official one differs from the base's"
 	}
 	res.Explanation = what + ": " + items.String() + "."
 	return res
+}
+
+// behind reports whether every byte in which the official page differs is the
+// base's: an older version of the page, or of a part of it.
+func (in *SLRUInput) behind(o, r []byte) bool {
+	if len(in.Base) != pg.BlockSize {
+		return false
+	}
+	for i := range o {
+		if o[i] != r[i] && o[i] != in.Base[i] {
+			return false
+		}
+	}
+	return true
 }
 
 func slruBenign(rule mask.RuleID, ranges [][2]int, why string) Result {

@@ -1,12 +1,9 @@
 package compare
 
 import (
-	"bytes"
 	"fmt"
 
 	"redoubt/internal/pg"
-	"redoubt/internal/pg/mask"
-	"redoubt/internal/pg/page"
 )
 
 // sectorSize is what disks write as one: a torn page is made of such pieces
@@ -15,25 +12,22 @@ const sectorSize = 512
 
 const sectors = pg.BlockSize / sectorSize
 
-// torn reports whether the official page consists of sectors of the replayed
-// page and of one other known version, with at least one that only the one
-// and one that only the other has. It says which are whose.
+// torn reports whether the official page consists of sectors of two versions
+// of the block, with at least one that only the one and one that only the
+// other has. It says which are whose.
 func (c *pair) torn() (string, bool) {
-	if len(c.in.Versions) == 0 {
+	if c.in.Versions == nil {
 		return "", false
 	}
-	fromReplayed := c.sectorsOf(c.r)
-	for _, v := range c.in.Versions {
-		if len(v) != pg.BlockSize {
-			continue
-		}
-		fromOther := c.sectorsOf(v)
-		if tornBetween(fromReplayed, fromOther) {
-			return fmt.Sprintf("its 512-byte sectors %s are of LSN %s and the others of LSN %s: a torn page.",
-				listSectors(fromOther, fromReplayed), page.Page(v).LSN(), c.r.LSN()), true
-		}
+	a, b, ok := c.in.Versions.torn()
+	if !ok {
+		return "", false
 	}
-	return "", false
+	if a.lsn < b.lsn {
+		a, b = b, a
+	}
+	return fmt.Sprintf("its 512-byte sectors %s are of LSN %s and the others of LSN %s: a torn page, half of a write is missing.",
+		listSectors(b.has, a.has), b.lsn, a.lsn), true
 }
 
 // tornBetween: every sector is of a or b, and each has one the other lacks.
@@ -47,26 +41,6 @@ func tornBetween(a, b [sectors]bool) bool {
 		onlyB = onlyB || b[i] && !a[i]
 	}
 	return onlyA && onlyB
-}
-
-// sectorsOf tells which sectors of the official page are those of version v,
-// up to what rules ignore: putting one into v leaves v's normal form as it is.
-func (c *pair) sectorsOf(v page.Page) (out [sectors]bool) {
-	var want, mixed, got [pg.BlockSize]byte
-	kind := page.KindOf(v, c.in.Block.Fork)
-	mask.Normalize(want[:], v, kind, c.in.Block.Number)
-	for i := range out {
-		from, to := i*sectorSize, (i+1)*sectorSize
-		if bytes.Equal(c.o[from:to], v[from:to]) {
-			out[i] = true
-			continue
-		}
-		copy(mixed[:], v)
-		copy(mixed[from:to], c.o[from:to])
-		mask.Normalize(got[:], mixed[:], kind, c.in.Block.Number)
-		out[i] = got == want
-	}
-	return out
 }
 
 // listSectors lists the sectors that are only in a: "0-7, 9".

@@ -85,6 +85,7 @@ func (r *run) leaveOutOrphans(ctx context.Context) error {
 	if err := r.findOrphans(ctx, suspects); err != nil {
 		return err
 	}
+	r.disown()
 	for _, orphan := range r.orphans {
 		if orphan {
 			r.tally.skipped["orphan"]++
@@ -114,80 +115,6 @@ func (r *run) explain(ctx context.Context, mm []mismatch) error {
 	return nil
 }
 
-func (r *run) explainBatch(ctx context.Context, mm []mismatch) error {
-	r.progress("explain differences", 0, int64(len(mm)))
-	blocks := make([]pg.Block, 0, len(mm))
-	for _, m := range mm {
-		blocks = append(blocks, m.Block)
-	}
-	base := make(map[pg.Block][]byte)
-	err := r.Base.Fetch(ctx, blocks, func(b pg.Block, p []byte) error {
-		base[b] = slices.Clone(p)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("read blocks of the base again: %w", err)
-	}
-	history := make(map[pg.Block][]native.Touch)
-	known := len(r.found) < r.listLimit()
-	if known { // past the list's end only the severity counts
-		wanted := make(map[pg.Block]bool)
-		for _, b := range blocks {
-			wanted[b] = true
-		}
-		if history, err = native.History(ctx, r.WAL, r.out.Span, wanted); err != nil {
-			return r.walError("read the history of the blocks that differ", err)
-		}
-	}
-	for _, m := range mm {
-		if err := r.explainBlock(m, base[m.Block], history[m.Block], known); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r *run) explainBlock(m mismatch, base []byte, history []native.Touch, known bool) error {
-	official, err := r.spool.get(m.official)
-	if err != nil {
-		return err
-	}
-	replayed, err := r.spool.get(m.replayed)
-	if err != nil {
-		return err
-	}
-	if replayed == nil {
-		replayed = base
-	}
-	in := compare.Input{
-		Block: m.Block, Major: r.out.Postgres.Major, Official: official, Replayed: replayed, Checksums: m.checksum,
-		Touched: m.touched, HistoryKnown: known, VMMayLackBits: r.vmMayLackBits(m.RelFork),
-	}
-	for _, t := range history {
-		if t.SetsLSN {
-			in.History = append(in.History, compare.Touch{End: t.End, MaySetLSN: t.MaySetLSN})
-		}
-	}
-	if len(base) == pg.BlockSize {
-		in.BaseLSN, in.Versions = page.Page(base).LSN(), [][]byte{base}
-	}
-	d := r.describe(m, compare.Pages(in), official)
-	if err := r.addEvidence(m, &d); err != nil {
-		return err
-	}
-	if n := len(history); n > 0 {
-		d.LastRecord = r.recordRef(history[n-1].RecordRef)
-	}
-	if d.Kind == "" {
-		return nil // equal after all, and nothing else speaks against it
-	}
-	if known {
-		r.addPages(&d, m, official, replayed)
-	}
-	r.add(d)
-	return nil
-}
-
 // describe makes a discrepancy of a comparison; its kind is empty if the pages are equal.
 func (r *run) describe(m mismatch, res compare.Result, official []byte) finding.Discrepancy {
 	n := int64(m.Number)
@@ -207,42 +134,6 @@ func (r *run) describe(m mismatch, res compare.Result, official []byte) finding.
 	return d
 }
 
-// addEvidence adds what redo met on the block, on either side.
-func (r *run) addEvidence(m mismatch, d *finding.Discrepancy) error {
-	var buf [pg.BlockSize]byte
-	for _, side := range []struct {
-		page  func(pg.RelFork, pg.BlockNumber, []byte) (native.Page, error)
-		name  string
-		blame finding.Blame
-	}{{r.replayedPage, "base", finding.BlameBase}, {r.officialPage, "official side", finding.BlameOfficial}} {
-		p, err := side.page(m.RelFork, m.Number, buf[:])
-		if err != nil {
-			return err
-		}
-		kind, why := finding.Kind(""), ""
-		switch {
-		case p.Failed != nil:
-			kind, why = finding.Unexplained, fmt.Sprintf("A record could not be redone on the %s's page (%v): page, WAL or engine is wrong.", side.name, p.Failed)
-		case p.Invalid != 0:
-			kind, why = finding.ZeroedPage, fmt.Sprintf("The record at %s changes this block, but the %s has no such page, or all zeros.", p.Invalid, side.name)
-		case p.Future != 0:
-			kind, why = finding.PhantomWrite, fmt.Sprintf("The %s's page was already newer than the record at %s that changes it.", side.name, p.Future)
-		default:
-			continue
-		}
-		if d.Kind == "" || d.Severity == finding.Benign || p.Failed != nil {
-			d.Kind = kind
-		}
-		d.Severity = finding.Critical
-		d.Blame = side.blame
-		if p.Failed != nil {
-			d.Blame = finding.BlameUnknown
-		}
-		d.Explanation = joinSentences(d.Explanation, why)
-	}
-	return nil
-}
-
 func joinSentences(a, b string) string {
 	if a == "" {
 		return b
@@ -252,31 +143,6 @@ func joinSentences(a, b string) string {
 
 func (r *run) recordRef(t native.RecordRef) *finding.RecordRef {
 	return &finding.RecordRef{LSN: t.LSN, Rmgr: t.Rmgr.String(), Op: t.OpName(r.out.Postgres.Major), XID: t.XID}
-}
-
-// consistency reports images that wal_consistency_checking put into the WAL
-// and that redo does not reproduce.
-func (r *run) consistency() {
-	r.out.Consistency = finding.Consistency{ImagesChecked: r.ra.ImagesChecked, Mismatches: r.ra.MismatchCount}
-	if r.byServer() { // it holds its own pages against the images, and would not have come to the end
-		r.out.Consistency.Mismatches = 0
-		return
-	}
-	for _, m := range r.ra.Mismatches {
-		n := int64(m.Block.Number)
-		rel := finding.RelationOf(m.Block.RelFork)
-		r.add(finding.Discrepancy{
-			Relation: &rel, Block: &n,
-			File:   datadir.RelPath(m.Block.RelFork, uint32(n/pg.BlocksPerFile), r.versionDir()),
-			Offset: n % pg.BlocksPerFile * pg.BlockSize,
-			Kind:   finding.WrongRedo, Severity: finding.Critical, Blame: finding.BlameEngine,
-			LastRecord: r.recordRef(m.Record), ByteRanges: m.Ranges, FirstDivergentLSN: &m.Record.LSN,
-			Explanation: fmt.Sprintf("After the native engine redid %s %s at %s the page is not the one that wal_consistency_checking put into the record: the engine, or the page it started from, is wrong.",
-				m.Record.Rmgr, m.Record.OpName(r.out.Postgres.Major), m.Record.LSN),
-		})
-	}
-	rest := r.ra.MismatchCount - int64(len(r.ra.Mismatches))
-	r.out.DiscrepancyCounts.Critical += rest
 }
 
 // future reports pages of a clean base that are newer than the base.

@@ -1,210 +1,183 @@
 package verify_test
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"redoubt/internal/finding"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
 	"redoubt/internal/pg/page"
-	"redoubt/internal/pgtest"
+	"redoubt/verify"
 )
 
-// A mutation changes one page of the official side. It reports false if the
-// page is not one it can change.
-type mutation struct {
-	name  string
-	kinds []finding.Kind // what it may be called; none: it must not be above benign
-	apply func(m *mutated) bool
+// place is where a finding is: a file and a block, -1 for the whole file.
+type place struct {
+	file  string
+	block int64
 }
 
-// mutated is the page that a mutation works on.
-type mutated struct {
-	page  page.Page // of the official side
-	base  page.Page // the base's version, nil if there is none
-	other page.Page // some other page of the same relation
-	block pg.BlockNumber
-	kind  page.Kind
-	rng   *rand.Rand
-	stale bool // leave the checksum as it is
+// planted is what a verification must find, and no more.
+type planted struct {
+	name string
+	outcome
 }
 
-// items are the offset numbers with storage.
-func (m *mutated) items() []int {
-	var out []int
-	for n := 1; n <= m.page.NumItems(); n++ {
-		if m.page.ItemID(n).Flags() == page.LPNormal && len(m.page.Item(n)) > page.HeaderSize {
-			out = append(out, n)
-		}
+// score counts what a cluster's corruptions were found as.
+type score struct {
+	found  map[string]int // "kind, blame"
+	good   int
+	misses int
+}
+
+func newScore() *score { return &score{found: make(map[string]int)} }
+
+func (s *score) total() int {
+	n := 0
+	for _, c := range s.found {
+		n += c
 	}
-	return out
+	return n
 }
 
-// inItem changes a byte of some item at or behind an offset within it.
-func (m *mutated) inItem(from int) bool {
-	items := m.items()
-	if len(items) == 0 {
-		return false
+func (s *score) String() string {
+	var lines []string
+	for k, n := range s.found {
+		lines = append(lines, fmt.Sprintf("%s %d", k, n))
 	}
-	it := m.page.Item(items[m.rng.IntN(len(items))])
-	if len(it) <= from {
-		return false
-	}
-	at := from + m.rng.IntN(len(it)-from)
-	it[at] ^= 1 << m.rng.IntN(8)
-	return true
+	slices.Sort(lines)
+	return fmt.Sprintf("%d corruptions found (%s), %d benign changes passed over", s.total(), strings.Join(lines, "; "), s.good)
 }
 
-var critical = []mutation{
-	{"bit rot in an item, checksum stale", []finding.Kind{finding.BitRot}, func(m *mutated) bool {
-		m.stale = true
-		return m.inItem(24)
-	}},
-	{"item changed, checksum right", []finding.Kind{finding.Unexplained, finding.BitRot}, func(m *mutated) bool {
-		return m.inItem(24)
-	}},
-	{"zeroed", []finding.Kind{finding.ZeroedPage}, func(m *mutated) bool {
-		clear(m.page)
-		m.stale = true
-		return true
-	}},
-	{"lost write", []finding.Kind{finding.LostWrite}, func(m *mutated) bool {
-		if m.base == nil || m.base.LSN() == m.page.LSN() || m.base.IsNew() {
-			return false
-		}
-		copy(m.page, m.base)
-		return true
-	}},
-	{"torn: the first half is the base's", []finding.Kind{finding.TornPage, finding.BitRot}, func(m *mutated) bool {
-		const half = pg.BlockSize / 2
-		if m.base == nil || m.base.LSN() == m.page.LSN() || m.base.IsNew() || string(m.base[half:]) == string(m.page[half:]) {
-			return false // if only the first half changed, it would be a whole old page
-		}
-		m.stale = true
-		copy(m.page[:half], m.base)
-		return true
-	}},
-	{"another block's page", []finding.Kind{finding.PhantomWrite, finding.LostWrite, finding.BitRot, finding.Unexplained}, func(m *mutated) bool {
-		if m.other == nil || string(m.other) == string(m.page) {
-			return false
-		}
-		copy(m.page, m.other)
-		return true
-	}},
-	{"a sector of garbage", []finding.Kind{finding.BitRot}, func(m *mutated) bool {
-		m.stale = true
-		at := 512 * (1 + m.rng.IntN(15))
-		for i := range 512 {
-			m.page[at+i] = byte(m.rng.Uint32())
-		}
-		return true
-	}},
-	{"line pointer moved", []finding.Kind{finding.Unexplained, finding.BitRot}, func(m *mutated) bool {
-		items := m.items()
-		if len(items) == 0 {
-			return false
-		}
-		n := items[m.rng.IntN(len(items))]
-		id := m.page.ItemID(n)
-		m.page.SetItemID(n, page.MakeItemID(id.Offset()^8, id.Flags(), id.Len()))
-		return true
-	}},
-	{"xmin changed", []finding.Kind{finding.Unexplained, finding.BitRot}, func(m *mutated) bool {
-		items := m.items()
-		if m.kind != page.KindHeap || len(items) == 0 {
-			return false
-		}
-		t := m.page.Item(items[m.rng.IntN(len(items))])
-		binary.LittleEndian.PutUint32(t, binary.LittleEndian.Uint32(t)+1)
-		return true
-	}},
-	{"tuple deleted", []finding.Kind{finding.Unexplained, finding.BitRot}, func(m *mutated) bool {
-		items := m.items()
-		if m.kind != page.KindHeap || len(items) == 0 {
-			return false
-		}
-		t := m.page.Item(items[m.rng.IntN(len(items))])
-		binary.LittleEndian.PutUint32(t[4:], 777)
-		return true
-	}},
-	{"tuple frozen", []finding.Kind{finding.Unexplained, finding.BitRot}, func(m *mutated) bool {
-		for _, n := range m.items() {
-			t := m.page.Item(n)
-			mask := binary.LittleEndian.Uint16(t[20:])
-			if m.kind == page.KindHeap && mask&0x0300 != 0x0300 {
-				binary.LittleEndian.PutUint16(t[20:], mask|0x0300)
-				return true
+// TestMutations damages a cluster in every way that the contract has a kind
+// for, many at once: each must be found at its place, as its kind and with its
+// blame, and nothing else must be; benign changes must not be found.
+func TestMutations(t *testing.T) {
+	settings := []worldSetting{{15, true, false}, {15, false, true}, {17, true, true}, {17, false, false}}
+	bad, good := 0, 0
+	for _, s := range settings {
+		t.Run(s.String(), func(t *testing.T) {
+			w, sum := newWorld(t, s), newScore()
+			for range pick(1, 12) { // of all page mutations
+				w.pages(sum)
+			}
+			w.files(sum)
+			w.slruPages(sum)
+			w.baseIsWrong(sum)
+			w.walIsWrong(sum)
+			t.Log(sum)
+			bad, good = bad+sum.total(), good+sum.good
+		})
+	}
+	t.Logf("%d corruptions, %d benign changes in all", bad, good)
+	if !t.Failed() && !t.Skipped() && bad > 0 && (bad < 300 || good < 150) {
+		t.Errorf("%d corruptions and %d benign changes are too few to prove anything", bad, good)
+	}
+}
+
+// perRound is how often each page mutation is planted in a round.
+const perRound = 3
+
+// pages plants each page mutation at blocks of its own.
+func (w *world) pages(sum *score) {
+	w.t.Helper()
+	want := make(map[place]planted)
+	w.rng.Shuffle(len(w.blocks), func(i, j int) { w.blocks[i], w.blocks[j] = w.blocks[j], w.blocks[i] })
+	for _, mu := range slices.Concat(benignChanges, pageCorruptions) {
+		n := 0
+		for _, b := range w.blocks {
+			if n == perRound {
+				break
+			}
+			out, ok := w.mutate(b, mu)
+			if !ok {
+				continue
+			}
+			n++
+			if out.kind == "" {
+				sum.good++
+			} else {
+				want[place{datadir.RelPath(b.RelFork, 0, ""), int64(b.Number)}] = planted{mu.name, out}
 			}
 		}
-		return false
-	}},
-	{"PD_ALL_VISIBLE flipped", []finding.Kind{finding.Unexplained, finding.BitRot}, func(m *mutated) bool {
-		m.page.SetFlags(m.page.Flags() ^ page.AllVisible)
-		return m.kind == page.KindHeap
-	}},
-	{"btree sibling link changed", []finding.Kind{finding.Unexplained, finding.BitRot}, func(m *mutated) bool {
-		m.page[pg.BlockSize-16+4] ^= 1
-		return m.kind == page.KindBtree
-	}},
-	{"heap TID in an index changed", []finding.Kind{finding.Unexplained, finding.BitRot}, func(m *mutated) bool {
-		for n := 2; n <= m.page.NumItems() && m.kind == page.KindBtree; n++ {
-			if it := m.page.Item(n); m.page.ItemID(n).Flags() == page.LPNormal && len(it) > 8 {
-				it[4] ^= 1
-				return true
-			}
-		}
-		return false
-	}},
-	{"page LSN from the future", []finding.Kind{finding.PhantomWrite, finding.BitRot}, func(m *mutated) bool {
-		m.page.SetLSN(m.page.LSN() + 1<<32)
-		return true
-	}},
+	}
+	w.check(sum, want)
 }
 
-var benign = []mutation{
-	{"XMIN hint bit", nil, func(m *mutated) bool {
-		for _, n := range m.items() {
-			t := m.page.Item(n)
-			mask := binary.LittleEndian.Uint16(t[20:])
-			if m.kind == page.KindHeap && mask&0x0300 == 0x0100 {
-				binary.LittleEndian.PutUint16(t[20:], mask&^0x0100)
-				return true
-			}
-		}
-		return false
-	}},
-	{"byte in the hole", nil, func(m *mutated) bool {
-		if m.page.Upper()-m.page.Lower() < 16 {
-			return false
-		}
-		m.page[m.page.Lower()+8] ^= 0x55
-		return true
-	}},
-	{"prune xid", nil, func(m *mutated) bool {
-		m.page.SetPruneXID(m.page.PruneXID() + 5)
-		return m.kind == page.KindHeap
-	}},
-	{"LP_DEAD in a btree leaf", nil, func(m *mutated) bool {
-		if m.kind != page.KindBtree || binary.LittleEndian.Uint16(m.page[pg.BlockSize-4:])&1 == 0 || m.page.NumItems() < 3 {
-			return false
-		}
-		id := m.page.ItemID(2)
-		m.page.SetItemID(2, page.MakeItemID(id.Offset(), page.LPDead, id.Len()))
-		return id.Flags() == page.LPNormal
-	}},
-	{"btree cycle id", nil, func(m *mutated) bool {
-		binary.LittleEndian.PutUint16(m.page[pg.BlockSize-2:], 17)
-		return m.kind == page.KindBtree
-	}},
+// mutate tries one mutation on one block.
+func (w *world) mutate(b pg.Block, mu mutation) (outcome, bool) {
+	m := mutated{w: w, block: b, page: pageAt(w.Data, b), base: pageAt(w.base, b), mid: pageAt(w.mid, b)}
+	if w.used[b] || m.page == nil || m.page.IsNew() {
+		return outcome{}, false
+	}
+	before := string(m.page)
+	m.kind = page.KindOf(m.page, pg.MainFork)
+	out, ok := mu.apply(&m)
+	if !ok || string(m.page) == before {
+		return outcome{}, false
+	}
+	if w.Checksums && !m.stale {
+		m.page.SetChecksum(m.page.ComputeChecksum(b.Number))
+	}
+	w.used[b] = true
+	w.write(w.Data, b, m.page)
+	return out, true
 }
 
-// candidates lists the heap and btree blocks of user relations on the official side.
+// check verifies, compares what was found with what was planted and puts
+// everything back.
+func (w *world) check(sum *score, want map[place]planted) *finding.Verification {
+	w.t.Helper()
+	v := mustVerify(w.t, w.options())
+	w.compare(sum, v, want)
+	w.restore()
+	return v
+}
+
+func (w *world) compare(sum *score, v *finding.Verification, want map[place]planted) {
+	w.t.Helper()
+	if len(want) > 0 && v.Verdict != finding.Discrepancies {
+		w.t.Errorf("verdict %s: %s", v.Verdict, describe(v))
+	}
+	seen := make(map[place]bool)
+	for _, d := range v.Discrepancies {
+		p := place{d.File, -1}
+		if d.Block != nil {
+			p.block = *d.Block
+		}
+		mu, expected := want[p]
+		switch {
+		case !expected:
+			w.t.Errorf("%v: nothing was planted, found %s, blame %s: %s", p, d.Kind, d.Blame, d.Explanation)
+		case seen[p]:
+			w.t.Errorf("%v: %q was found twice: %s", p, mu.name, d.Explanation)
+		case mu.kind != d.Kind || mu.blame != d.Blame || !strings.Contains(d.Explanation, mu.words):
+			w.t.Errorf("%v: %q was found as %s, blame %s, want %s, blame %s, %q: %s", p, mu.name, d.Kind, d.Blame, mu.kind, mu.blame, mu.words, d.Explanation)
+		default:
+			sum.found[fmt.Sprintf("%s, %s", d.Kind, d.Blame)]++
+		}
+		seen[p] = true
+	}
+	for p, mu := range want {
+		if !seen[p] {
+			w.t.Errorf("%v: %q was not found", p, mu.name)
+		}
+	}
+}
+
+// mustVerifyWith verifies with changed options.
+func (w *world) verifyWith(change func(*verify.Options)) *finding.Verification {
+	w.t.Helper()
+	o := w.options()
+	change(&o)
+	return mustVerify(w.t, o)
+}
+
+// candidates lists the blocks of user relations on the official side.
 func candidates(t *testing.T, dir string) []pg.Block {
 	t.Helper()
 	var out []pg.Block
@@ -241,105 +214,4 @@ func pageAt(dir string, b pg.Block) page.Page {
 		return nil
 	}
 	return p
-}
-
-// TestMutations damages many blocks of the official side at once, each in its
-// own way: every one must be found, at its block, as a kind that fits, and
-// nothing else; benign changes must not be found.
-func TestMutations(t *testing.T) {
-	for _, major := range majors {
-		for _, checksums := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%d/checksums=%v", major, checksums), func(t *testing.T) {
-				c := pgtest.Server(t, major, pgtest.Checksums(checksums))
-				c.Pgbench("-i", "-s", "3", "-q", "postgres")
-				h := history{Cluster: c, base: filepath.Join(c.Dir("backups"), "base"), wal: c.Dir("wal"), scratch: c.Dir("scratch")}
-				c.BaseBackup(h.base)
-				c.Pgbench("-c", "4", "-t", "600", "-n", "postgres")
-				c.Exec("VACUUM pgbench_branches", "VACUUM pgbench_tellers", "SELECT count(*) FROM pgbench_accounts", "SELECT count(*) FROM pgbench_history")
-				c.Stop(pgtest.Fast)
-				c.CollectWAL(h.wal)
-				wantClean(t, mustVerify(t, h.options()))
-				mutate(t, h, checksums)
-			})
-		}
-	}
-}
-
-const rounds = 3 // of all mutations
-
-// withoutChecksums are what damage may also be called where no checksum tells
-// it from a change that was written.
-var withoutChecksums = []finding.Kind{finding.Unexplained, finding.LostWrite}
-
-func mutate(t *testing.T, h history, checksums bool) {
-	t.Helper()
-	rng := rand.New(rand.NewPCG(uint64(h.Major), 1))
-	blocks := candidates(t, h.Data)
-	rng.Shuffle(len(blocks), func(i, j int) { blocks[i], blocks[j] = blocks[j], blocks[i] })
-	want := make(map[pg.Block]mutation)
-	bad, good := 0, 0
-	for range rounds {
-		for _, mu := range slices.Concat(critical, benign, benign) {
-			for _, b := range blocks {
-				if _, used := want[b]; used || !tryMutation(t, h, b, blocks, mu, checksums, rng) {
-					continue
-				}
-				want[b] = mu
-				if mu.kinds == nil {
-					good++
-				} else {
-					bad++
-				}
-				break
-			}
-		}
-	}
-	v := mustVerify(t, h.options())
-	if v.Verdict != finding.Discrepancies || v.DiscrepancyCounts.Critical != int64(bad) {
-		t.Errorf("verdict %s, %d critical; want %d: %s", v.Verdict, v.DiscrepancyCounts.Critical, bad, describe(v))
-	}
-	for _, d := range v.Discrepancies {
-		b := pg.Block{RelFork: pg.RelFork{RelFileLocator: pg.RelFileLocator{Spc: d.Relation.Tablespace, DB: d.Relation.Database, Rel: d.Relation.RelFileNode}, Fork: d.Relation.Fork}}
-		if d.Block != nil {
-			b.Number = pg.BlockNumber(*d.Block)
-		}
-		mu, planted := want[b]
-		if !planted || !slices.Contains(mu.kinds, d.Kind) && (checksums || !slices.Contains(withoutChecksums, d.Kind)) {
-			t.Errorf("%s: %q was found as %s: %s", b, mu.name, d.Kind, d.Explanation)
-		}
-		delete(want, b)
-	}
-	for b, mu := range want {
-		if mu.kinds != nil {
-			t.Errorf("%s: %q was not found", b, mu.name)
-		}
-	}
-	t.Logf("%d corruptions found, %d benign changes passed over", bad, good)
-}
-
-func tryMutation(t *testing.T, h history, b pg.Block, blocks []pg.Block, mu mutation, checksums bool, rng *rand.Rand) bool {
-	t.Helper()
-	m := mutated{page: pageAt(h.Data, b), base: pageAt(h.base, b), block: b.Number, rng: rng}
-	if m.page == nil || m.page.IsNew() {
-		return false
-	}
-	before := string(m.page)
-	m.kind = page.KindOf(m.page, pg.MainFork)
-	if m.kind != page.KindHeap && m.kind != page.KindBtree {
-		return false
-	}
-	for _, o := range blocks {
-		if o.RelFork == b.RelFork && o.Number != b.Number {
-			m.other = pageAt(h.Data, o)
-			break
-		}
-	}
-	if !mu.apply(&m) || string(m.page) == before {
-		return false
-	}
-	if checksums && !m.stale {
-		m.page.SetChecksum(m.page.ComputeChecksum(b.Number))
-	}
-	pgtest.ChangeBlock(t, h.Data, datadir.RelPath(b.RelFork, 0, ""), b.Number, func(p []byte) { copy(p, m.page) })
-	return true
 }

@@ -85,6 +85,10 @@ func (r *run) size(s *officialSide, f pg.RelFork) error {
 	if in.Official == in.Replayed && in.TornTail == 0 {
 		return nil
 	}
+	if fi := r.index.forks[f]; fi != nil {
+		in.Base = int64(fi.size)
+	}
+	in.Dropped, _ = r.ra.Dropped(f.RelFileLocator)
 	in.BlankBeyond = true
 	if in.Official > in.Replayed {
 		t := r.tally.forks[f]
@@ -98,16 +102,37 @@ func (r *run) size(s *officialSide, f pg.RelFork) error {
 			in.BlankBeyond = blank
 		}
 	}
+	r.addSize(f, in)
+	return nil
+}
+
+// addSize notes what the sizes of a fork are evidence of.
+func (r *run) addSize(f pg.RelFork, in compare.SizeInput) {
 	res := compare.Sizes(in)
 	if res.Equal {
-		return nil
+		return
 	}
 	rel := finding.RelationOf(f)
-	r.sizes = append(r.sizes, sizeFinding{f, finding.Discrepancy{
+	r.sizes = append(r.sizes, sizeFinding{f, in, finding.Discrepancy{
 		Relation: &rel, File: datadir.RelPath(f, 0, r.versionDir()), Kind: res.Kind, Severity: res.Severity,
 		Blame: res.Blame, Explanation: res.Explanation,
 	}})
-	return nil
+}
+
+// disown goes through the relations that no catalog names. A crash leaves
+// files of such; where the WAL dropped the relation, or where no crash can
+// have left a file that only the official side has, it is reported.
+func (r *run) disown() {
+	sizes := r.sizes
+	r.sizes = nil
+	for _, s := range sizes {
+		_, dropped := r.ra.Dropped(s.RelFileLocator)
+		s.in.Nobody = r.orphans[s.RelFileLocator] && s.in.Replayed == compare.NoFile && !r.ra.Restarted() && !r.official.Online
+		if dropped || s.in.Nobody {
+			r.orphans[s.RelFileLocator] = false
+		}
+		r.addSize(s.RelFork, s.in)
+	}
 }
 
 // replayedBlank says whether a block that only the replayed side has says nothing.

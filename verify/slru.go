@@ -63,8 +63,9 @@ func (r *run) baseSLRU(p pg.SLRUPage) (uint64, bool) {
 
 // slruPair is one SLRU page to be compared in full.
 type slruPair struct {
-	page               pg.SLRUPage
-	official, replayed []byte
+	page                     pg.SLRUPage
+	official, replayed, base []byte
+	touched                  bool // redo wrote it
 }
 
 // slrus compares what the walk could not.
@@ -78,7 +79,7 @@ func (r *run) slrus(ctx context.Context, s *officialSide) error {
 	}
 	for _, p := range pairs {
 		r.out.Coverage.SLRUPagesCompared++
-		in := compare.SLRUInput{Page: p.page, Official: p.official, Replayed: p.replayed}
+		in := compare.SLRUInput{Page: p.page, Official: p.official, Replayed: p.replayed, Base: p.base, Touched: p.touched}
 		if !r.official.Online {
 			in.NextMulti, in.NextOffset = s.control.CheckPoint.NextMulti, s.control.CheckPoint.NextMultiOffset
 		}
@@ -129,7 +130,7 @@ func (r *run) slruPairs(s *officialSide) ([]*slruPair, error) {
 		if b, ok, err := r.replayedSLRU(p, make([]byte, pg.BlockSize)); err != nil {
 			return nil, err
 		} else if ok {
-			pair.replayed = b
+			pair.replayed, pair.touched = b, true
 		}
 		out = append(out, pair)
 	}
@@ -139,12 +140,11 @@ func (r *run) slruPairs(s *officialSide) ([]*slruPair, error) {
 	return out, nil
 }
 
-// slruBases reads the base again for the pages that redo did not write. It
-// happens only where something differs.
+// slruBases reads the base's pages again. It happens only where something differs.
 func (r *run) slruBases(ctx context.Context, pairs []*slruPair) error {
 	want := make(map[pg.SLRUPage]*slruPair)
 	for _, p := range pairs {
-		if _, counts := r.baseSLRU(p.page); counts && p.replayed == nil {
+		if _, counts := r.baseSLRU(p.page); counts {
 			want[p.page] = p
 		}
 	}
@@ -170,7 +170,10 @@ func (s slruReader) File(path string, content []byte) error {
 	}
 	for i := 0; i+pg.BlockSize <= len(content); i += pg.BlockSize {
 		if pair := s[pg.SLRUPage{SLRU: c.SLRU, Page: c.First + uint32(i/pg.BlockSize)}]; pair != nil {
-			pair.replayed = bytes.Clone(content[i : i+pg.BlockSize])
+			pair.base = bytes.Clone(content[i : i+pg.BlockSize])
+			if !pair.touched {
+				pair.replayed = pair.base
+			}
 		}
 	}
 	return nil

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
@@ -67,6 +66,19 @@ type dirSnap struct{ dir string }
 func (d dirSnap) Name() string       { return d.dir }
 func (d dirSnap) Problems() []string { return nil }
 
+// versionDir is the name of the cluster's directory within a tablespace.
+func (d dirSnap) versionDir() string {
+	raw, err := os.ReadFile(filepath.Join(d.dir, datadir.ControlPath))
+	if err != nil {
+		return ""
+	}
+	c, err := datadir.ParseControl(raw)
+	if err != nil {
+		return ""
+	}
+	return datadir.VersionDir(c.Major(), c.CatalogVersion)
+}
+
 func (d dirSnap) Meta(context.Context) (verify.Meta, error) {
 	raw, err := os.ReadFile(filepath.Join(d.dir, datadir.ControlPath))
 	if err != nil {
@@ -87,12 +99,29 @@ func (d dirSnap) Meta(context.Context) (verify.Meta, error) {
 	return m, nil
 }
 
+// Walk walks the directory and what the links in pg_tblspc lead to.
 func (d dirSnap) Walk(_ context.Context, v datadir.Visitor) error {
-	return filepath.WalkDir(d.dir, func(path string, e fs.DirEntry, err error) error {
+	if err := d.walk(d.dir, ".", v); err != nil {
+		return err
+	}
+	links, err := filepath.Glob(filepath.Join(d.dir, "pg_tblspc", "*"))
+	for _, link := range links {
+		to, linkErr := filepath.EvalSymlinks(link)
+		if err = errors.Join(linkErr, err); err == nil {
+			err = d.walk(to, filepath.Join("pg_tblspc", filepath.Base(link)), v)
+		}
+	}
+	return err
+}
+
+// walk walks the directory root, which is at in the data directory.
+func (d dirSnap) walk(root, at string, v datadir.Visitor) error {
+	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}
-		rel, _ := filepath.Rel(d.dir, path)
+		rel, _ := filepath.Rel(root, path)
+		rel = filepath.Join(at, rel)
 		switch c := datadir.Classify(filepath.ToSlash(rel)); c.Class {
 		case datadir.Relation:
 			return d.relation(path, c.Rel, v)
@@ -135,10 +164,10 @@ func (d dirSnap) relation(path string, f datadir.RelFile, v datadir.Visitor) err
 
 func (d dirSnap) Fetch(_ context.Context, blocks []pg.Block, fn func(pg.Block, []byte) error) error {
 	for _, b := range blocks {
-		path := filepath.Join(d.dir, datadir.RelPath(b.RelFork, uint32(b.Number/pg.BlocksPerFile), ""))
+		path := filepath.Join(d.dir, datadir.RelPath(b.RelFork, uint32(b.Number/pg.BlocksPerFile), d.versionDir()))
 		raw, err := os.ReadFile(path)
 		at := int64(b.Number) % pg.BlocksPerFile * pg.BlockSize
-		if err != nil || int64(len(raw)) < at+pg.BlockSize || strings.Contains(path, "pg_tblspc") {
+		if err != nil || int64(len(raw)) < at+pg.BlockSize {
 			continue
 		}
 		if err := fn(b, raw[at:at+pg.BlockSize]); err != nil {

@@ -21,6 +21,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"redoubt/compare"
 	"redoubt/internal/finding"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
@@ -109,6 +110,7 @@ type run struct {
 	leftovers      map[pg.OID]string          // databases that a crash left behind, and how they are counted
 	orphans        map[pg.RelFileLocator]bool // relations that no transaction committed, of those that differ
 	sizes          []sizeFinding
+	wrongRedo      map[pg.Block]bool // blocks with a consistency image that does not fit
 	found          []finding.Discrepancy
 	pages          map[finding.Severity]int // discrepancies that carry their pages
 	witness        witness
@@ -120,6 +122,7 @@ type run struct {
 // sizeFinding is a relation fork whose size differs, or that one side lacks.
 type sizeFinding struct {
 	pg.RelFork
+	in compare.SizeInput
 	finding.Discrepancy
 }
 

@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,8 @@ import (
 // interleave differs from run to run.
 type Mixed struct {
 	Clients    int // 4 if zero
-	Operations int // of each client; 3 rounds of all operations if zero
+	Operations int // of each client; Rounds of all operations if zero
+	Rounds     int // 3 if zero
 	Seed       uint64
 	Crashes    int  // immediate shutdowns in the middle, each with recovery behind it
 	Tablespace bool // also use a tablespace of its own
@@ -38,7 +40,7 @@ func (m Mixed) Run(c *Cluster) {
 		m.Clients = 4
 	}
 	if m.Operations == 0 {
-		m.Operations = 3 * len(operations)
+		m.Operations = cmp.Or(m.Rounds, 3) * len(operations)
 	}
 	c.check(m.setUp(c))
 	workers := make([]*worker, m.Clients)

@@ -61,12 +61,14 @@ type Engine struct {
 	maps      map[dbKey][]byte // relation map files as replayed so far; {GlobalTablespaceOID, 0} is the global one
 	commitTs  bool
 	checksums bool
-	slruCut   [pg.NumSLRUs]*redo.SLRUCut // what truncations removed
-	slruGone  [pg.NumSLRUs]bool          // the base's pages were removed
-	copied    map[dbKey]pg.LSN           // databases created by file copy, and the record
-	walLogged map[dbKey]bool             // databases created page by page
-	prepared  map[pg.XID]bool            // prepared in the span and not ended, subtransactions included
-	restart   *uint64                    // next transaction id at the last restart in the span
+	slruCut   [pg.NumSLRUs]*redo.SLRUCut   // what truncations removed
+	slruGone  [pg.NumSLRUs]bool            // the base's pages were removed
+	copied    map[dbKey]pg.LSN             // databases created by file copy, and the record
+	walLogged map[dbKey]bool               // databases created page by page
+	dropped   map[pg.RelFileLocator]pg.LSN // relations that the span drops and does not make again, and the record
+	prepared  map[pg.XID]bool              // prepared in the span and not ended, subtransactions included
+	restart   *uint64                      // next transaction id at the last restart in the span
+	promoted  bool                         // a recovery ended in the span without a checkpoint
 }
 
 type dbKey struct{ spc, db pg.OID }
@@ -98,6 +100,7 @@ func New(cfg Config, src replay.WALSource, span Span) *Engine {
 		rels:    make(map[pg.RelFork]*relation),
 		maps:    make(map[dbKey][]byte),
 		copied:  make(map[dbKey]pg.LSN), walLogged: make(map[dbKey]bool), prepared: make(map[pg.XID]bool),
+		dropped: make(map[pg.RelFileLocator]pg.LSN),
 	}
 	budget := max(int(cfg.Memory/pg.BlockSize)/e.workers, 16)
 	for range e.workers {

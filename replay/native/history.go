@@ -14,6 +14,7 @@ type Touch struct {
 	RecordRef
 	End   pg.LSN // what redo stores as page LSN
 	Image bool   // it carries a full-page image that redo applies, or initialises the block
+	Init  bool   // of Image: redo builds the page from nothing, there is no image
 	// SetsLSN is false where a record changes a block and leaves its LSN alone.
 	SetsLSN bool
 	// MaySetLSN: FPI_FOR_HINT, of which the primary may or may not have stored the LSN.
@@ -30,20 +31,21 @@ func History(ctx context.Context, src replay.WALSource, span pg.Range, wanted ma
 	err := st.each(ctx, func(b *batch) (err error) {
 		for i := range b.recs {
 			r := &b.recs[i]
-			add := func(blk pg.Block, image, setsLSN bool) {
+			add := func(blk pg.Block, image, init, setsLSN bool) {
 				if wanted[blk] {
-					out[blk] = append(out[blk], Touch{RecordRef: refOf(r), End: r.End, Image: image, SetsLSN: setsLSN, MaySetLSN: redo.MaySetLSN(r)})
+					out[blk] = append(out[blk], Touch{RecordRef: refOf(r), End: r.End, Image: image, Init: init, SetsLSN: setsLSN, MaySetLSN: redo.MaySetLSN(r)})
 				}
 			}
 			for j := range r.Blocks {
 				ref := &r.Blocks[j]
-				add(ref.Block, ref.WillInit || ref.HasImage && ref.Image.Apply, true)
+				restores := ref.HasImage && ref.Image.Apply
+				add(ref.Block, ref.WillInit || restores, !restores && ref.WillInit, true)
 			}
 			if clears, err = redo.VMClears(r, clears[:0]); err != nil {
 				return err
 			}
 			for _, c := range clears {
-				add(c.Page, false, false)
+				add(c.Page, false, false, false)
 			}
 		}
 		return nil

@@ -55,6 +55,7 @@ func (e *Engine) relation(f pg.RelFork) *relation {
 		r = e.newRelation(f)
 		r.created = true
 		e.rels[f] = r
+		delete(e.dropped, f.RelFileLocator)
 	}
 	return r
 }

@@ -29,7 +29,7 @@ func (r *router) relations(rec *wal.Record) error {
 			}
 		}
 		for _, rel := range x.DroppedRels {
-			if err := r.drop(rel); err != nil {
+			if err := r.drop(rec, rel); err != nil {
 				return err
 			}
 		}
@@ -49,6 +49,11 @@ func (r *router) relations(rec *wal.Record) error {
 			return err
 		} else if ok && c.Shutdown {
 			r.restart = &c.NextXID
+		}
+		if _, ok, err := wal.DecodeEndOfRecovery(rec); err != nil {
+			return err
+		} else if ok {
+			r.promoted = true
 		}
 		p, ok, err := wal.DecodeParameterChange(rec)
 		if err != nil || !ok {
@@ -71,7 +76,8 @@ func (r *router) prepare(p *wal.Prepare) {
 
 // drop forgets all forks of a relation. Records on their way to workers keep
 // working on the old generation, which nobody reads any more.
-func (r *router) drop(rel pg.RelFileLocator) error {
+func (r *router) drop(rec *wal.Record, rel pg.RelFileLocator) error {
+	r.dropped[rel] = rec.LSN
 	for f := pg.MainFork; f <= pg.MaxFork; f++ {
 		if err := r.forget(pg.RelFork{RelFileLocator: rel, Fork: f}); err != nil {
 			return err
@@ -184,16 +190,17 @@ func (r *router) database(rec *wal.Record) error {
 		return err
 	}
 	for _, spc := range d.Tablespaces {
-		if err := r.dropDatabase(dbKey{spc, d.DB}); err != nil {
+		if err := r.dropDatabase(rec, dbKey{spc, d.DB}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *router) dropDatabase(db dbKey) error {
+func (r *router) dropDatabase(rec *wal.Record, db dbKey) error {
 	for f := range r.rels {
 		if f.Spc == db.spc && f.DB == db.db {
+			r.dropped[f.RelFileLocator] = rec.LSN
 			if err := r.forget(f); err != nil {
 				return err
 			}
@@ -209,7 +216,7 @@ func (r *router) dropDatabase(db dbKey) error {
 // record that reads blocks other than those it writes.
 func (r *router) copyDatabase(rec *wal.Record, c wal.DatabaseCopy) error {
 	src, dst := dbKey{c.SrcSpc, c.SrcDB}, dbKey{c.Spc, c.DB}
-	if err := r.dropDatabase(dst); err != nil {
+	if err := r.dropDatabase(rec, dst); err != nil {
 		return err
 	}
 	if err := r.drain(); err != nil {
@@ -237,6 +244,7 @@ func (r *router) copyRelation(from *relation, f pg.RelFork) error {
 	to := r.newRelation(f)
 	to.created, to.size = true, from.size
 	r.rels[f] = to
+	delete(r.dropped, f.RelFileLocator)
 	buf := make([]byte, pg.BlockSize)
 	for w := range from.blocks {
 		for n, b := range from.blocks[w] {

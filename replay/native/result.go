@@ -193,6 +193,13 @@ func (r *Result) RelMaps() []RelMapKey {
 	return out
 }
 
+// Dropped reports the record of the span that dropped the relation, which was
+// not made again since.
+func (r *Result) Dropped(rel pg.RelFileLocator) (pg.LSN, bool) {
+	at, ok := r.e.dropped[rel]
+	return at, ok
+}
+
 // CopiedDatabase reports the record that created the database by copying files.
 func (r *Result) CopiedDatabase(spc, db pg.OID) (pg.LSN, bool) {
 	l, ok := r.e.copied[dbKey{spc, db}]
@@ -205,6 +212,10 @@ func (r *Result) CopiedDatabase(spc, db pg.OID) (pg.LSN, bool) {
 func (r *Result) EndedByRestart(xid pg.XID) bool {
 	return r.e.restart != nil && int32(uint32(xid)-uint32(*r.e.restart)) < 0 && !r.e.prepared[xid]
 }
+
+// Restarted reports whether the server was restarted or promoted within the
+// span, so that transactions may have ended without a word.
+func (r *Result) Restarted() bool { return r.e.restart != nil || r.e.promoted }
 
 // Prepared reports whether a transaction was prepared in the span and has not ended.
 func (r *Result) Prepared(xid pg.XID) bool { return r.e.prepared[xid] }

@@ -59,6 +59,9 @@ type Mismatch struct {
 	Block  pg.Block
 	Record RecordRef
 	Ranges [][2]int // differing bytes after masking, half open
+	// Proved: the page before the record is not the base's word alone. The span's
+	// WAL had replaced it whole, or an earlier image had agreed with it.
+	Proved bool
 }
 
 // RecordRef names a record.
@@ -153,7 +156,7 @@ func (w *worker) apply(it *item, b *block, ref *wal.BlockRef, p page.Page) {
 			b.failed = err
 		}
 	case outcome == redo.Restored, outcome == redo.Initialised:
-		b.whole, b.tainted, b.broken, b.hints = true, false, false, nil
+		b.whole, b.proved, b.tainted, b.broken, b.hints = true, true, false, false, nil
 	case outcome == redo.Changed:
 		b.hints = nil
 	case outcome == redo.NoChange && it.rec.Rmgr == pg.RmgrXLOG:
@@ -188,11 +191,12 @@ func (w *worker) check(rec *wal.Record, ref *wal.BlockRef, b *block, p page.Page
 	}
 	w.stats.imagesChecked++
 	if len(ranges) == 0 {
+		b.proved = true
 		return
 	}
 	w.stats.mismatchCount++
 	if len(w.stats.mismatches) < w.max {
-		w.stats.mismatches = append(w.stats.mismatches, Mismatch{Block: ref.Block, Record: b.last, Ranges: ranges})
+		w.stats.mismatches = append(w.stats.mismatches, Mismatch{Block: ref.Block, Record: b.last, Ranges: ranges, Proved: b.proved})
 	}
 }
 

@@ -1,0 +1,115 @@
+package compare
+
+import (
+	"bytes"
+
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/mask"
+	"redoubt/internal/pg/page"
+)
+
+// maxMasks bounds how many different versions a torn page is looked for in:
+// the most recent ones whose sectors fit in different ways.
+const maxMasks = 256
+
+// Versions holds an official page against the versions that its block had,
+// one after the other, so that a long history need not be held in memory. It
+// learns whether the page is one of them, and of which of them each of its
+// sectors is.
+type Versions struct {
+	block    pg.Block
+	official page.Page
+	norm     [pg.BlockSize]byte // normal form of official
+
+	n       int // versions seen
+	sameLSN int // of them, those with the official page's LSN
+	equal   int // the last one that the official page is, 1-based; 0: none
+	masks   []sectorMask
+}
+
+// sectorMask says which sectors of the official page are those of a version.
+type sectorMask struct {
+	has [sectors]bool
+	lsn pg.LSN
+}
+
+// NewVersions starts with none. official must be pg.BlockSize long and stay as it is.
+func NewVersions(b pg.Block, official []byte) *Versions {
+	v := &Versions{block: b, official: official}
+	mask.Normalize(v.norm[:], official, page.KindOf(official, b.Fork), b.Number)
+	return v
+}
+
+// Add shows the next version, oldest first: the base's page, then the page
+// after each record. Pages of another length are no version. p is not kept.
+func (v *Versions) Add(p []byte) {
+	if len(p) != pg.BlockSize || len(v.official) != pg.BlockSize {
+		return
+	}
+	v.n++
+	if page.Page(p).LSN() == v.official.LSN() {
+		v.sameLSN++
+	}
+	var norm [pg.BlockSize]byte
+	mask.Normalize(norm[:], p, page.KindOf(p, v.block.Fork), v.block.Number)
+	if norm == v.norm {
+		v.equal = v.n
+	}
+	v.masks = addMask(v.masks, v.mask(p, &norm))
+}
+
+// addMask keeps different masks, each with the LSN of the last version that has it.
+func addMask(masks []sectorMask, m sectorMask) []sectorMask {
+	if m.has == ([sectors]bool{}) {
+		return masks
+	}
+	for i := range masks {
+		if masks[i].has == m.has {
+			copy(masks[i:], masks[i+1:])
+			masks[len(masks)-1] = m
+			return masks
+		}
+	}
+	if len(masks) == maxMasks {
+		copy(masks, masks[1:])
+		masks = masks[:maxMasks-1]
+	}
+	return append(masks, m)
+}
+
+// mask tells which sectors of the official page are those of version p, up to
+// what rules ignore: putting one into p leaves p's normal form as it is.
+func (v *Versions) mask(p page.Page, norm *[pg.BlockSize]byte) sectorMask {
+	out := sectorMask{lsn: p.LSN()}
+	kind := page.KindOf(p, v.block.Fork)
+	var mixed [pg.BlockSize]byte
+	for i := range out.has {
+		from, to := i*sectorSize, (i+1)*sectorSize
+		if bytes.Equal(v.official[from:to], p[from:to]) {
+			out.has[i] = true
+			continue
+		}
+		copy(mixed[:], p)
+		copy(mixed[from:to], v.official[from:to])
+		mask.Normalize(mixed[:], mixed[:], kind, v.block.Number)
+		out.has[i] = mixed == *norm
+	}
+	return out
+}
+
+// torn finds two versions that together make the official page, each with a
+// sector that only it has: the most recent pair. The first sector holds the
+// page's LSN, so one of the two always has that of the official page.
+func (v *Versions) torn() (a, b sectorMask, ok bool) {
+	if v.equal > 0 {
+		return a, b, false // a whole version
+	}
+	for i := len(v.masks) - 1; i >= 0; i-- {
+		for j := i - 1; j >= 0; j-- {
+			if tornBetween(v.masks[i].has, v.masks[j].has) {
+				return v.masks[i], v.masks[j], true
+			}
+		}
+	}
+	return a, b, false
+}
