@@ -2,6 +2,7 @@ package compare
 
 import (
 	"bytes"
+	"slices"
 
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/mask"
@@ -29,8 +30,9 @@ type Versions struct {
 
 // sectorMask says which sectors of the official page are those of a version.
 type sectorMask struct {
-	has [sectors]bool
-	lsn pg.LSN
+	has  [sectors]bool
+	lsn  pg.LSN
+	norm *[pg.BlockSize]byte // the version's normal form
 }
 
 // NewVersions starts with none. official must be pg.BlockSize long and stay as it is.
@@ -78,9 +80,10 @@ func addMask(masks []sectorMask, m sectorMask) []sectorMask {
 }
 
 // mask tells which sectors of the official page are those of version p, up to
-// what rules ignore: putting one into p leaves p's normal form as it is.
+// what rules ignore: putting one into p leaves p's normal form as it is. The
+// page's LSN does not count, for hints may have set it.
 func (v *Versions) mask(p page.Page, norm *[pg.BlockSize]byte) sectorMask {
-	out := sectorMask{lsn: p.LSN()}
+	out := sectorMask{lsn: p.LSN(), norm: norm}
 	kind := page.KindOf(p, v.block.Fork)
 	var mixed [pg.BlockSize]byte
 	for i := range out.has {
@@ -91,6 +94,7 @@ func (v *Versions) mask(p page.Page, norm *[pg.BlockSize]byte) sectorMask {
 		}
 		copy(mixed[:], p)
 		copy(mixed[from:to], v.official[from:to])
+		copy(mixed[:8], p[:8])
 		mask.Normalize(mixed[:], mixed[:], kind, v.block.Number)
 		out.has[i] = mixed == *norm
 	}
@@ -98,18 +102,44 @@ func (v *Versions) mask(p page.Page, norm *[pg.BlockSize]byte) sectorMask {
 }
 
 // torn finds two versions that together make the official page, each with a
-// sector that only it has: the most recent pair. The first sector holds the
-// page's LSN, so one of the two always has that of the official page.
+// sector that only it has: the most recent pair. A page that is one version as
+// a whole is not torn.
 func (v *Versions) torn() (a, b sectorMask, ok bool) {
-	if v.equal > 0 {
-		return a, b, false // a whole version
+	if v.equal > 0 || slices.ContainsFunc(v.masks, func(m sectorMask) bool { return !slices.Contains(m.has[:], false) }) {
+		return a, b, false
 	}
 	for i := len(v.masks) - 1; i >= 0; i-- {
 		for j := i - 1; j >= 0; j-- {
-			if tornBetween(v.masks[i].has, v.masks[j].has) {
-				return v.masks[i], v.masks[j], true
+			if a, b = v.masks[i], v.masks[j]; tornBetween(a.has, b.has) && v.proves(&a, &b) && v.proves(&b, &a) {
+				return a, b, true
 			}
 		}
 	}
 	return a, b, false
+}
+
+// proves reports whether some sector is of version a for a reason, and not of
+// b. Where a has free space anything may be a's: only bytes that mean
+// something to a count, or many zeros where b has something.
+func (v *Versions) proves(a, b *sectorMask) bool {
+	const enough = 16
+	for i := range a.has {
+		if !a.has[i] || b.has[i] {
+			continue
+		}
+		n := 0
+		for at := i * sectorSize; at < (i+1)*sectorSize; at++ {
+			switch {
+			case at < page.HeaderSize || a.norm[at] != v.official[at] || b.norm[at] == v.official[at]:
+			case v.official[at] != 0:
+				return true
+			default:
+				n++
+			}
+		}
+		if n >= enough {
+			return true
+		}
+	}
+	return false
 }

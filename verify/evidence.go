@@ -19,8 +19,9 @@ type evidence struct {
 	known     bool // history, owners and places were looked up
 	base      map[pg.Block][]byte
 	history   map[pg.Block][]native.Touch
-	owners    map[pg.LSN]native.EndedBy // records that end at the official pages' LSNs
-	elsewhere map[pg.Block]pg.Block     // blocks whose page lies in another block's place
+	owners    map[pg.LSN]native.EndedBy   // records that end at the official pages' LSNs
+	elsewhere map[pg.Block]pg.Block       // blocks whose page lies in another block's place
+	liars     map[pg.Block]pg.BlockNumber // visibility map pages, and a heap block that contradicts each
 }
 
 // explainBatch gathers the evidence on a batch of blocks and judges each.
@@ -65,8 +66,10 @@ func (r *run) gather(ctx context.Context, mm []mismatch) (*evidence, error) {
 	if err := r.findOwners(ctx, mm, ev); err != nil {
 		return nil, err
 	}
-	ev.elsewhere, err = r.findElsewhere(mm)
-	return ev, err
+	if ev.elsewhere, err = r.findElsewhere(mm); err != nil {
+		return nil, err
+	}
+	return ev, r.checkMaps(ctx, mm, ev)
 }
 
 // findOwners looks up which records end at the LSNs of official pages that no
@@ -113,6 +116,7 @@ func (r *run) explainBlock(m mismatch, ev *evidence) error {
 		return err
 	}
 	d := r.describe(m, compare.Pages(in), official)
+	ev.blameMap(m.Block, &d)
 	if err := r.addEvidence(m, in.BaseBad, &d); err != nil {
 		return err
 	}

@@ -164,41 +164,6 @@ func (r *run) future() {
 	}
 }
 
-// checkClaims looks at heap pages that an official visibility map calls
-// all-visible where replay cannot know: each must say so itself.
-func (r *run) checkClaims(ctx context.Context) error {
-	var blocks []pg.Block
-	for f, ns := range r.tally.claims {
-		for _, n := range ns {
-			blocks = append(blocks, pg.Block{RelFork: f, Number: n})
-		}
-	}
-	if len(blocks) == 0 {
-		return nil
-	}
-	slices.SortFunc(blocks, pg.Block.Compare)
-	err := r.Official.Fetch(ctx, blocks, func(b pg.Block, p []byte) error {
-		if page.Page(p).Flags()&page.AllVisible != 0 || r.b.Touched(b.RelFork, b.Number) {
-			return nil
-		}
-		n := int64(b.Number)
-		rel := finding.RelationOf(b.RelFork)
-		lsn := page.Page(p).LSN()
-		r.add(finding.Discrepancy{
-			Relation: &rel, Block: &n, OfficialLSN: &lsn,
-			File:   datadir.RelPath(b.RelFork, uint32(n/pg.BlocksPerFile), r.versionDir()),
-			Offset: n % pg.BlocksPerFile * pg.BlockSize,
-			Kind:   finding.Unexplained, Severity: finding.Critical, Blame: finding.BlameOfficial,
-			Explanation: "The visibility map calls this heap page all-visible, the page itself does not: index-only scans may return wrong rows.",
-		})
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("read heap pages of the official side again: %w", err)
-	}
-	return nil
-}
-
 // finish sums up and gives the verdict.
 func (r *run) finish(err error, took time.Duration) {
 	r.coverage()

@@ -175,6 +175,9 @@ func Apply(env *Env, rec *wal.Record, ref *wal.BlockRef, p page.Page) (Outcome, 
 		return Skipped, nil
 	}
 	if err := c.redo(); err != nil {
+		if opErr := rec.CheckOp(); opErr != nil {
+			err = c.fail(opErr)
+		}
 		return Skipped, err
 	}
 	if c.unchanged {

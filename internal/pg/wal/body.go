@@ -31,6 +31,13 @@ func (r *Record) is(rmgr pg.RmgrID, op uint8) (bool, error) {
 	return r.Op() == op, nil
 }
 
+// CheckOp says whether the record's operation is one that its resource manager
+// has; the error is a *DialectError.
+func (r *Record) CheckOp() error {
+	_, err := r.is(r.Rmgr, r.Op())
+	return err
+}
+
 // wantEnd says whether the cursor, over the record's main data, read it all
 // and not beyond.
 func (r *Record) wantEnd(c *cursor) error {
