@@ -11,7 +11,7 @@ import (
 
 // maxMasks bounds how many different versions a torn page is looked for in:
 // the most recent ones whose sectors fit in different ways.
-const maxMasks = 256
+const maxMasks = 64
 
 // Versions holds an official page against the versions that its block had,
 // one after the other, so that a long history need not be held in memory. It
@@ -22,18 +22,19 @@ type Versions struct {
 	official page.Page
 	norm     [pg.BlockSize]byte // normal form of official
 
-	n       int // versions seen
-	sameLSN int // of them, those with the official page's LSN
-	equal   int // the last one that the official page is, 1-based; 0: none
-	masks   []sectorMask
+	n     int // versions seen
+	equal int // the last one that the official page is, 1-based; 0: none
+	masks []sectorMask
 }
 
 // sectorMask says which sectors of the official page are those of a version.
 type sectorMask struct {
-	has  [sectors]bool
-	lsn  pg.LSN
-	norm *[pg.BlockSize]byte // the version's normal form
+	has   [sectors]bool
+	lsn   pg.LSN
+	agree [pg.BlockSize / 64]uint64 // a bit for each byte in which the version's normal form is the official page
 }
+
+func (m *sectorMask) agrees(at int) bool { return m.agree[at/64]&(1<<(at%64)) != 0 }
 
 // NewVersions starts with none. official must be pg.BlockSize long and stay as it is.
 func NewVersions(b pg.Block, official []byte) *Versions {
@@ -49,9 +50,6 @@ func (v *Versions) Add(p []byte) {
 		return
 	}
 	v.n++
-	if page.Page(p).LSN() == v.official.LSN() {
-		v.sameLSN++
-	}
 	var norm [pg.BlockSize]byte
 	mask.Normalize(norm[:], p, page.KindOf(p, v.block.Fork), v.block.Number)
 	if norm == v.norm {
@@ -83,7 +81,12 @@ func addMask(masks []sectorMask, m sectorMask) []sectorMask {
 // what rules ignore: putting one into p leaves p's normal form as it is. The
 // page's LSN does not count, for hints may have set it.
 func (v *Versions) mask(p page.Page, norm *[pg.BlockSize]byte) sectorMask {
-	out := sectorMask{lsn: p.LSN(), norm: norm}
+	out := sectorMask{lsn: p.LSN()}
+	for at := range norm {
+		if norm[at] == v.official[at] {
+			out.agree[at/64] |= 1 << (at % 64)
+		}
+	}
 	kind := page.KindOf(p, v.block.Fork)
 	var mixed [pg.BlockSize]byte
 	for i := range out.has {
@@ -130,7 +133,7 @@ func (v *Versions) proves(a, b *sectorMask) bool {
 		n := 0
 		for at := i * sectorSize; at < (i+1)*sectorSize; at++ {
 			switch {
-			case at < page.HeaderSize || a.norm[at] != v.official[at] || b.norm[at] == v.official[at]:
+			case at < page.HeaderSize || !a.agrees(at) || b.agrees(at):
 			case v.official[at] != 0:
 				return true
 			default:

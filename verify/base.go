@@ -156,8 +156,13 @@ func (r *run) walkBase(ctx context.Context) error {
 	if err := r.controlFits(c, r.Base.Name()); err != nil {
 		return err
 	}
-	r.a.SetBase(native.Base{Checksums: c.Checksums(), WALLogHints: c.WALLogHints, CommitTs: c.TrackCommitTimestamp})
+	r.a.SetBase(nativeBase(c))
 	return nil
+}
+
+// nativeBase is what redo must know of a side's pg_control.
+func nativeBase(c *datadir.Control) native.Base {
+	return native.Base{Checksums: c.Checksums(), WALLogHints: c.WALLogHints, CommitTs: c.TrackCommitTimestamp}
 }
 
 // controlFits compares a side's pg_control with the WAL that was read.

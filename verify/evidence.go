@@ -19,7 +19,8 @@ type evidence struct {
 	known     bool // history, owners and places were looked up
 	base      map[pg.Block][]byte
 	history   map[pg.Block][]native.Touch
-	owners    map[pg.LSN]native.EndedBy   // records that end at the official pages' LSNs
+	owners    map[pg.LSN]native.EndedBy // records that end at the official pages' LSNs
+	versions  map[pg.Block]*blockVersions
 	elsewhere map[pg.Block]pg.Block       // blocks whose page lies in another block's place
 	liars     map[pg.Block]pg.BlockNumber // visibility map pages, and a heap block that contradicts each
 }
@@ -64,6 +65,9 @@ func (r *run) gather(ctx context.Context, mm []mismatch) (*evidence, error) {
 		return nil, r.walError("read the history of the blocks that differ", err)
 	}
 	if err := r.findOwners(ctx, mm, ev); err != nil {
+		return nil, err
+	}
+	if err := r.holdAgainstVersions(ctx, mm, ev); err != nil {
 		return nil, err
 	}
 	if ev.elsewhere, err = r.findElsewhere(mm); err != nil {
@@ -144,13 +148,13 @@ func (r *run) addHistory(in *compare.Input, m mismatch, ev *evidence) error {
 	}
 	if n := len(history); n > 0 {
 		last := history[n-1]
-		in.LastWhole = last.Image && !last.Init
+		in.LastWhole = last.Image && !last.Init && last.Rmgr != pg.RmgrGist && last.Rmgr != pg.RmgrHash // whose redo may go on behind an image
 	}
 	base := ev.base[m.Block]
 	if len(in.Official) == pg.BlockSize {
-		in.Versions = compare.NewVersions(m.Block, in.Official)
-		in.Versions.Add(base)
-		in.Versions.Add(in.Replayed)
+		if v := ev.versions[m.Block]; v != nil {
+			in.Versions, in.AllVersions = v.Versions, !v.gap
+		}
 		lsn := page.Page(in.Official).LSN()
 		if e, ok := ev.owners[lsn]; ok {
 			in.LSNOwner = &compare.LSNOwner{Record: e.Rmgr.String() + " " + e.OpName(in.Major), At: e.LSN}

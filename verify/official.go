@@ -33,7 +33,7 @@ func (r *run) compareOfficial(ctx context.Context) error {
 	if err := r.controlFits(c, r.Official.Name()); err != nil {
 		return err
 	}
-	r.b.SetBase(native.Base{Checksums: c.Checksums(), WALLogHints: c.WALLogHints, CommitTs: c.TrackCommitTimestamp})
+	r.b.SetBase(nativeBase(c))
 	if r.rb, err = r.b.Replay(ctx); err != nil {
 		return r.walError(fmt.Sprintf("replay WAL %s over the official side", own), err)
 	}

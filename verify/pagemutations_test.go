@@ -76,8 +76,8 @@ func (m *mutated) items() []int {
 // inItem changes a bit of some item at or behind an offset within it.
 func (m *mutated) inItem(from int) bool {
 	items := m.items()
-	if len(items) == 0 || m.kind == page.KindGin || m.kind == page.KindHash || m.kind == page.KindBRIN {
-		return len(m.page) == 0
+	if len(items) == 0 || m.kind != page.KindHeap && m.kind != page.KindBtree {
+		return false
 	}
 	it := m.page.Item(items[m.w.rng.IntN(len(items))])
 	if len(it) <= from {
@@ -88,18 +88,11 @@ func (m *mutated) inItem(from int) bool {
 	return true
 }
 
-// anywhere flips a bit that no rule ignores.
+// anywhere flips a bit that no rule ignores, behind the header of a page of any kind.
 func (m *mutated) anywhere() bool {
-	for range 200 {
-		at := page.HeaderSize + m.w.rng.IntN(pg.BlockSize-page.HeaderSize)
-		before := m.normal(m.page)
-		m.page[at] ^= 1 << m.w.rng.IntN(8)
-		if !bytes.Equal(before, m.normal(m.page)) && m.page.Check() == nil && page.KindOf(m.page, pg.MainFork) == m.kind {
-			return true
-		}
-		return false
-	}
-	return false
+	at, before := page.HeaderSize+m.w.rng.IntN(pg.BlockSize-page.HeaderSize), m.normal(m.page)
+	m.page[at] ^= 1 << m.w.rng.IntN(8)
+	return !bytes.Equal(before, m.normal(m.page)) && page.KindOf(m.page, pg.MainFork) == m.kind
 }
 
 func (m *mutated) normal(p page.Page) []byte {
@@ -205,6 +198,12 @@ var pageCorruptions = []mutation{
 	{"lost write: a version half way", func(m *mutated) (outcome, bool) { return m.older(m.mid) }},
 	{"torn: base and end", func(m *mutated) (outcome, bool) { return torn, m.tear(m.base, bytes.Clone(m.page)) }},
 	{"torn: end and base", func(m *mutated) (outcome, bool) { return torn, m.tear(bytes.Clone(m.page), m.base) }},
+	{"torn: half way and end", func(m *mutated) (outcome, bool) { return torn, m.tear(m.mid, bytes.Clone(m.page)) }},
+	{"torn: base and half way", func(m *mutated) (outcome, bool) { return torn, m.tear(m.base, m.mid) }},
+	{"an older version, and changed", func(m *mutated) (outcome, bool) {
+		_, ok := m.older(m.mid)
+		return outcome{finding.Unexplained, finding.BlameOfficial, "says it is the version of"}, ok && m.inItem(24) && m.kind == page.KindHeap
+	}},
 	{"line pointer moved", func(m *mutated) (outcome, bool) {
 		items := m.items()
 		if len(items) == 0 || m.kind != page.KindHeap && m.kind != page.KindBtree {

@@ -23,6 +23,8 @@ func pick[T any](some, all T) T {
 	return some
 }
 
+var majors = []int{15, 17}
+
 // history is a cluster's life: a base backup, a workload, a clean stop.
 type history struct {
 	*pgtest.Cluster

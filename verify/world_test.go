@@ -161,7 +161,7 @@ func (w *world) survey() {
 func (w *world) judged(b pg.Block) bool {
 	ok := true
 	for _, r := range w.recs[b] {
-		ok = r.Image && !r.Init || (r.Init || ok) && redo.Supported(r.Rmgr)
+		ok = r.Image && !r.Init || (r.Init || ok) && new(redo.Env).Supported(r.Rmgr)
 	}
 	return ok
 }
