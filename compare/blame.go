@@ -42,7 +42,7 @@ func (c *pair) byLSN() Result {
 	o, r := c.o.LSN(), c.r.LSN()
 	h := c.history()
 	switch {
-	case c.allVersions() && c.in.Versions.equal > 0:
+	case c.allVersions() && c.in.Versions.equal > 0 && c.in.Versions.equal < c.in.Versions.n:
 		return c.critical(finding.LostWrite, finding.BlameOfficial, c.olderVersion())
 	case o == r || h.known && h.onlyHints && o > r:
 		return c.sameLSN()

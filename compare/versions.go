@@ -122,8 +122,9 @@ func (v *Versions) torn() (a, b sectorMask, ok bool) {
 }
 
 // proves reports whether some sector is of version a for a reason, and not of
-// b. Where a has free space anything may be a's: only bytes that mean
-// something to a count, or many zeros where b has something.
+// b. Where a has free space anything may be a's, and a single byte may be a's
+// by chance: a few bytes must be what they mean to a and not what b has, or
+// many zeros.
 func (v *Versions) proves(a, b *sectorMask) bool {
 	const enough = 16
 	for i := range a.has {
@@ -135,7 +136,7 @@ func (v *Versions) proves(a, b *sectorMask) bool {
 			switch {
 			case at < page.HeaderSize || !a.agrees(at) || b.agrees(at):
 			case v.official[at] != 0:
-				return true
+				n += 4
 			default:
 				n++
 			}

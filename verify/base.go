@@ -153,6 +153,7 @@ func (r *run) walkBase(ctx context.Context) error {
 		return inputErrorf("the base %s has no %s: it is not a whole data directory", r.Base.Name(), datadir.ControlPath)
 	}
 	r.baseControl = c
+	r.prepared, r.preparedKnown = basePrepared(r.index.twoPhase, c.Major())
 	if err := r.controlFits(c, r.Base.Name()); err != nil {
 		return err
 	}

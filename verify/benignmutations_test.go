@@ -12,7 +12,7 @@ func special(p page.Page, fromEnd int) []byte { return p[pg.BlockSize-fromEnd:] 
 
 func u16(b []byte) uint16              { return binary.LittleEndian.Uint16(b) }
 func setU16(b []byte, v uint16)        { binary.LittleEndian.PutUint16(b, v) }
-func flip(b []byte, v uint16)          { setU16(b, u16(b)^v) }
+func xorU16(b []byte, v uint16)        { setU16(b, u16(b)^v) }
 func benignIf(ok bool) (outcome, bool) { return outcome{}, ok }
 
 // killed marks an item of a leaf dead, as an index scan does.
@@ -102,11 +102,11 @@ var benignChanges = []mutation{
 		return benignIf(m.kind == page.KindBtree && u16(special(m.page, 4))&1 != 0 && killed(m, 3))
 	}},
 	{"BTP_HAS_GARBAGE", func(m *mutated) (outcome, bool) {
-		flip(special(m.page, 4), 0x40)
+		xorU16(special(m.page, 4), 0x40)
 		return benignIf(m.kind == page.KindBtree)
 	}},
 	{"BTP_SPLIT_END", func(m *mutated) (outcome, bool) {
-		flip(special(m.page, 4), 0x20)
+		xorU16(special(m.page, 4), 0x20)
 		return benignIf(m.kind == page.KindBtree)
 	}},
 	{"btree cycle id", func(m *mutated) (outcome, bool) {
@@ -120,7 +120,7 @@ var benignChanges = []mutation{
 		return benignIf(m.kind == page.KindGist && u16(special(m.page, 4))&1 != 0 && killed(m, 1))
 	}},
 	{"gist garbage flag", func(m *mutated) (outcome, bool) {
-		flip(special(m.page, 4), 0x10)
+		xorU16(special(m.page, 4), 0x10)
 		return benignIf(m.kind == page.KindGist)
 	}},
 	{"sequence goes on within what is logged", func(m *mutated) (outcome, bool) {

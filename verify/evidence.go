@@ -192,12 +192,12 @@ func (r *run) baseBad(m mismatch, base page.Page) (bool, error) {
 func (r *run) addEvidence(m mismatch, baseBad bool, d *finding.Discrepancy) error {
 	var buf [pg.BlockSize]byte
 	for _, side := range []struct {
-		res   *native.Result
+		page  func(pg.RelFork, pg.BlockNumber, []byte) (native.Page, error)
 		name  string
 		blame finding.Blame
 		bad   bool
-	}{{r.ra, "base", finding.BlameBase, baseBad}, {r.rb, "official side", finding.BlameOfficial, false}} {
-		p, err := side.res.Page(m.RelFork, m.Number, buf[:])
+	}{{r.replayedPage, "base", finding.BlameBase, baseBad}, {r.officialPage, "official side", finding.BlameOfficial, false}} {
+		p, err := side.page(m.RelFork, m.Number, buf[:])
 		if err != nil {
 			return err
 		}

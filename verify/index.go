@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"slices"
 	"sync"
 
@@ -24,11 +25,12 @@ type baseIndex struct {
 	pool    *pool
 	limit   pg.LSN // a clean base's pages are not newer, 0 for an online base
 
-	forks   map[pg.RelFork]*forkIndex
-	slrus   map[pg.SLRUPage]uint64
-	control *datadir.Control
-	maps    map[dbKey][]byte // relation maps
-	xacts   *baseXacts       // where pg_xact goes, may be nil
+	forks    map[pg.RelFork]*forkIndex
+	slrus    map[pg.SLRUPage]uint64
+	control  *datadir.Control
+	maps     map[dbKey][]byte // relation maps
+	xacts    *baseXacts       // where pg_xact goes, may be nil
+	twoPhase [][]byte         // state files of prepared transactions
 
 	mu     sync.Mutex
 	future []pg.Block // pages newer than limit
@@ -116,6 +118,8 @@ func (x *baseIndex) File(path string, content []byte) error {
 			return err
 		}
 		x.control = &ctl
+	case datadir.TwoPhaseFile:
+		x.twoPhase = append(x.twoPhase, bytes.Clone(content))
 	case datadir.SLRUSegment:
 		for i := 0; i+pg.BlockSize <= len(content); i += pg.BlockSize {
 			x.slrus[pg.SLRUPage{SLRU: c.SLRU, Page: c.First + uint32(i/pg.BlockSize)}] = xxhash.Sum64(content[i : i+pg.BlockSize])

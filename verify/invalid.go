@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"redoubt/compare"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/catalog"
 	"redoubt/internal/pg/datadir"
@@ -138,24 +139,19 @@ const (
 )
 
 // endOf looks a transaction up in the replayed pg_xact. One that a crash or a
-// stop ended has aborted, unless it was prepared. Of one that began before the
-// base nobody here knows whether it was.
+// stop ended has aborted, unless it was prepared.
 func (r *run) endOf(xid pg.XID) (ending, error) {
-	const perPage = pg.BlockSize * 4 // two bits each
-	var buf [pg.BlockSize]byte
-	p, _, known, err := r.ra.SLRUPage(pg.SLRUPage{SLRU: pg.XactSLRU, Page: uint32(xid / perPage)}, buf[:])
-	if err != nil || !known {
+	state, err := r.xactState(xid)
+	switch {
+	case err != nil:
 		return unknownEnd, err
-	}
-	switch p[xid%perPage/4] >> (xid % 4 * 2) & 3 {
-	case 1:
+	case state == compare.XactCommitted:
 		return committed, nil
-	case 2:
+	case state == compare.XactAborted:
 		return aborted, nil
-	}
-	afterBase := int32(uint32(xid)-uint32(r.baseControl.CheckPoint.NextXID)) >= 0
-	stopped := r.ra.EndedByRestart(xid) || !r.official.Online && !r.ra.Prepared(xid)
-	if afterBase && stopped {
+	case state != compare.XactUnknown || r.mayBePrepared(xid):
+		return unknownEnd, nil
+	case r.ra.EndedByRestart(xid) || !r.official.Online:
 		return aborted, nil
 	}
 	return unknownEnd, nil

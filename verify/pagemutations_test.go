@@ -239,9 +239,10 @@ var pageCorruptions = []mutation{
 			return true
 		})
 	}},
-	{"PD_ALL_VISIBLE flipped", func(m *mutated) (outcome, bool) {
-		m.page.SetFlags(m.page.Flags() ^ page.AllVisible)
-		return m.changed(), m.kind == page.KindHeap
+	{"PD_ALL_VISIBLE set", func(m *mutated) (outcome, bool) {
+		was := m.page.Flags()
+		m.page.SetFlags(was | page.AllVisible)
+		return m.changed(), m.kind == page.KindHeap && was&page.AllVisible == 0 // without it, it would be the version before
 	}},
 	{"btree sibling link changed", func(m *mutated) (outcome, bool) {
 		m.page[pg.BlockSize-16+4] ^= 1

@@ -125,7 +125,7 @@ func (d dirSnap) walk(root, at string, v datadir.Visitor) error {
 		switch c := datadir.Classify(filepath.ToSlash(rel)); c.Class {
 		case datadir.Relation:
 			return d.relation(path, c.Rel, v)
-		case datadir.ControlFile, datadir.SLRUSegment, datadir.RelationMap, datadir.LabelFile:
+		case datadir.ControlFile, datadir.SLRUSegment, datadir.TwoPhaseFile, datadir.RelationMap, datadir.LabelFile:
 			raw, err := os.ReadFile(path)
 			if err != nil {
 				return err

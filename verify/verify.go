@@ -110,6 +110,8 @@ type run struct {
 	leftovers      map[pg.OID]string          // databases that a crash left behind, and how they are counted
 	orphans        map[pg.RelFileLocator]bool // relations that no transaction committed, of those that differ
 	sizes          []sizeFinding
+	prepared       map[pg.XID]bool // when the base was taken
+	preparedKnown  bool
 	wrongRedo      map[pg.Block]bool // blocks with a consistency image that does not fit
 	found          []finding.Discrepancy
 	pages          map[finding.Severity]int // discrepancies that carry their pages

@@ -118,8 +118,7 @@ func (r *run) nativeUpTo(ctx context.Context, b pg.Block, span pg.Range) (_ []by
 			return nil, err
 		}
 	}
-	c := r.baseControl
-	e.SetBase(native.Base{Checksums: c.Checksums(), WALLogHints: c.WALLogHints, CommitTs: c.TrackCommitTimestamp})
+	e.SetBase(nativeBase(r.baseControl))
 	res, err := e.Replay(ctx)
 	if err != nil {
 		return nil, r.walError("replay WAL", err)

@@ -15,6 +15,7 @@ import (
 const (
 	maxSmall    = 1 << 20 // of a small file of a data directory
 	maxManifest = 1 << 30 // of backup_manifest: some 6 million files
+	maxTwoPhase = 1 << 28 // of the state of a prepared transaction
 )
 
 // Snapshot is one data directory or base backup. Its methods must not be

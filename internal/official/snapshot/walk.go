@@ -188,6 +188,8 @@ func (w *walker) small(m *member, c datadir.PathInfo, r io.Reader) error {
 		limit = datadir.SLRUSegmentSize
 	case datadir.BackupManifest:
 		limit = maxManifest
+	case datadir.TwoPhaseFile:
+		limit = maxTwoPhase
 	}
 	content, err := readSmall(r, m.path, limit)
 	if err != nil {

@@ -24,11 +24,12 @@ const (
 	IncrementalFile        // INCREMENTAL.REL of an incremental backup (17 and later): not a relation's pages
 	BackupManifest         // backup_manifest
 	TablespaceFolder       // pg_tblspc/OID: a link, or a directory for an in-place tablespace
+	TwoPhaseFile           // pg_twophase/XID: the state of a prepared transaction, with its CRC-32C behind it
 )
 
 var classNames = [...]string{
 	"ignored", "relation", "control file", "relation map", "SLRU segment", "version file",
-	"backup label", "tablespace map", "incremental file", "backup manifest", "tablespace",
+	"backup label", "tablespace map", "incremental file", "backup manifest", "tablespace", "two-phase state",
 }
 
 // String names the class in lower case.
@@ -82,11 +83,20 @@ func Classify(path string) PathInfo {
 			return PathInfo{Class: TablespaceFolder, Spc: spc}
 		}
 	}
+	if name, ok := strings.CutPrefix(path, "pg_twophase/"); ok && isTwoPhaseName(name) {
+		return PathInfo{Class: TwoPhaseFile}
+	}
 	p, ok := splitPlace(path)
 	if !ok {
 		return PathInfo{}
 	}
 	return p.classify(path)
+}
+
+// isTwoPhaseName reports whether a file is named by a transaction id: eight
+// hexadecimal digits, or sixteen since 17 (TwoPhaseFilePath, access/transam/twophase.c).
+func isTwoPhaseName(name string) bool {
+	return (len(name) == 8 || len(name) == 16) && strings.Trim(name, "0123456789ABCDEF") == ""
 }
 
 func (p place) classify(path string) PathInfo {
