@@ -19,7 +19,11 @@ func (c *pair) torn() (string, bool) {
 	if c.in.Versions == nil {
 		return "", false
 	}
-	a, b, ok := c.in.Versions.torn()
+	enough := 16
+	if c.in.Checksums { // it has failed: what is left to tell is whether by a tear or by rot
+		enough = 4
+	}
+	a, b, ok := c.in.Versions.torn(enough)
 	if !ok {
 		return "", false
 	}

@@ -107,13 +107,13 @@ func (v *Versions) mask(p page.Page, norm *[pg.BlockSize]byte) sectorMask {
 // torn finds two versions that together make the official page, each with a
 // sector that only it has: the most recent pair. A page that is one version as
 // a whole is not torn.
-func (v *Versions) torn() (a, b sectorMask, ok bool) {
+func (v *Versions) torn(enough int) (a, b sectorMask, ok bool) {
 	if v.equal > 0 || slices.ContainsFunc(v.masks, func(m sectorMask) bool { return !slices.Contains(m.has[:], false) }) {
 		return a, b, false
 	}
 	for i := len(v.masks) - 1; i >= 0; i-- {
 		for j := i - 1; j >= 0; j-- {
-			if a, b = v.masks[i], v.masks[j]; tornBetween(a.has, b.has) && v.proves(&a, &b) && v.proves(&b, &a) {
+			if a, b = v.masks[i], v.masks[j]; tornBetween(a.has, b.has) && v.proves(&a, &b, enough) && v.proves(&b, &a, enough) {
 				return a, b, true
 			}
 		}
@@ -121,17 +121,16 @@ func (v *Versions) torn() (a, b sectorMask, ok bool) {
 	return a, b, false
 }
 
-// proves reports whether some sector is of version a for a reason, and not of
-// b. Where a has free space anything may be a's, and a single byte may be a's
-// by chance: a few bytes must be what they mean to a and not what b has, or
-// many zeros.
-func (v *Versions) proves(a, b *sectorMask) bool {
-	const enough = 16
+// proves reports whether some sectors are of version a for a reason, and not
+// of b. Where a has free space anything may be a's, and a byte may be a's by
+// chance: bytes count that are what they mean to a and not what b has; zeros
+// count less. enough is how much is wanted: a byte is worth 4, a zero 1.
+func (v *Versions) proves(a, b *sectorMask, enough int) bool {
+	n := 0
 	for i := range a.has {
 		if !a.has[i] || b.has[i] {
 			continue
 		}
-		n := 0
 		for at := i * sectorSize; at < (i+1)*sectorSize; at++ {
 			switch {
 			case at < page.HeaderSize || !a.agrees(at) || b.agrees(at):
@@ -141,9 +140,6 @@ func (v *Versions) proves(a, b *sectorMask) bool {
 				n++
 			}
 		}
-		if n >= enough {
-			return true
-		}
 	}
-	return false
+	return n >= enough
 }

@@ -231,6 +231,13 @@ func (s *failingStore) FinishScan(ctx context.Context, runID string, at time.Tim
 	return s.Ledger.FinishScan(ctx, runID, at, scan)
 }
 
+func (s *failingStore) ReviseSpans(ctx context.Context, runID string, revise func(before, v *finding.Verification) bool) error {
+	if err := s.fail(); err != nil {
+		return err
+	}
+	return s.Ledger.ReviseSpans(ctx, runID, revise)
+}
+
 func (s *failingStore) FinishRun(ctx context.Context, runID string, at time.Time, v finding.Verdict, reasons []string, acknowledged int64) error {
 	if err := s.fail(); err != nil {
 		return err

@@ -133,6 +133,9 @@ func newRunID(at time.Time) (string, error) {
 
 // end judges the run by what the ledger holds and closes it.
 func (b *batch) end(ctx context.Context) (finding.Run, error) {
+	if err := b.Store.ReviseSpans(ctx, b.id, blameBases); err != nil {
+		return finding.Run{}, err
+	}
 	run, err := b.Store.Run(ctx, b.id)
 	if err != nil {
 		return finding.Run{}, err

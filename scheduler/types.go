@@ -88,6 +88,7 @@ type Store interface {
 	Remaining(ctx context.Context, runID string) ([]ledger.Span, []ledger.TimelineKey, error)
 	FinishSpan(ctx context.Context, runID string, span int, at time.Time, v finding.Verification) error
 	FinishScan(ctx context.Context, runID string, at time.Time, s finding.ScanTimeline) error
+	ReviseSpans(ctx context.Context, runID string, revise func(before, v *finding.Verification) bool) error
 	FinishRun(ctx context.Context, runID string, at time.Time, verdict finding.Verdict, reasons []string, acknowledged int64) error
 	Run(ctx context.Context, runID string) (finding.Run, error)
 }
