@@ -32,6 +32,37 @@ func (c *pair) contradiction() string {
 	return ""
 }
 
+// HintsFit reports whether no hint bit of a heap page says of a transaction
+// what state contradicts. It serves pages whose normal form is right already.
+func HintsFit(p page.Page, state func(pg.XID) XactState) bool {
+	for n := 1; n <= p.NumItems(); n++ {
+		t, ok := p.HeapTuple(n)
+		if !ok {
+			continue
+		}
+		mask := t.Infomask()
+		if !fits(t.Xmin(), hint(mask, page.HeapXminCommitted, page.HeapXminInvalid), state) {
+			return false
+		}
+		if mask&page.HeapXmaxIsMulti == 0 && !t.XmaxLockedOnly() &&
+			!fits(t.Xmax(), hint(mask, page.HeapXmaxCommitted, page.HeapXmaxInvalid), state) {
+			return false
+		}
+	}
+	return true
+}
+
+// fits says whether a hint h about a transaction may be right.
+func fits(xid pg.XID, h XactState, state func(pg.XID) XactState) bool {
+	return h == XactUnknown || xid < firstNormalXID || fitsState(h, state(xid))
+}
+
+// fitsState says whether a hint h may be right where pg_xact says s: a
+// transaction that a crash ended has no status.
+func fitsState(h, s XactState) bool {
+	return s == h || s == XactNotKnown || s == XactUnknown && h == XactAborted
+}
+
 // hint is what a pair of hint bits says.
 func hint(mask, committed, invalid uint16) XactState {
 	switch mask & (committed | invalid) {
@@ -79,7 +110,7 @@ func (c *pair) opposed(field string, xid pg.XID, ho, hr XactState) string {
 		return ""
 	}
 	s := c.in.XactState(xid)
-	if s == ho || s == XactNotKnown || s == XactUnknown && ho == XactAborted { // a crashed transaction has no status
+	if fitsState(ho, s) {
 		return ""
 	}
 	return fmt.Sprintf("the official hint bits say that its %s %d %s, but by pg_xact it %s", field, xid, ho, s)

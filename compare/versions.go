@@ -22,9 +22,14 @@ type Versions struct {
 	official page.Page
 	norm     [pg.BlockSize]byte // normal form of official
 
-	n     int // versions seen
-	equal int // the last one that the official page is, 1-based; 0: none
-	masks []sectorMask
+	n          int // versions seen
+	equal      int // the last one that the official page is, 1-based; 0: none
+	firstEqual int
+	equals     int // how many it is
+	equalLSN   pg.LSN
+	wholeOnly  bool
+	masks      []sectorMask
+	tear       tear
 }
 
 // sectorMask says which sectors of the official page are those of a version.
@@ -43,6 +48,9 @@ func NewVersions(b pg.Block, official []byte) *Versions {
 	return v
 }
 
+// WholeOnly says that nobody will ask for a torn page, which is cheaper.
+func (v *Versions) WholeOnly() { v.wholeOnly = true }
+
 // Add shows the next version, oldest first: the base's page, then the page
 // after each record. Pages of another length are no version. p is not kept.
 func (v *Versions) Add(p []byte) {
@@ -50,12 +58,23 @@ func (v *Versions) Add(p []byte) {
 		return
 	}
 	v.n++
+	if v.wholeOnly && page.Page(p).LSN() != v.official.LSN() {
+		return // it is another version
+	}
 	var norm [pg.BlockSize]byte
 	mask.Normalize(norm[:], p, page.KindOf(p, v.block.Fork), v.block.Number)
 	if norm == v.norm {
-		v.equal = v.n
+		if v.equals++; v.equals == 1 {
+			v.firstEqual = v.n
+		}
+		v.equal, v.equalLSN = v.n, page.Page(p).LSN()
 	}
-	v.masks = addMask(v.masks, v.mask(p, &norm))
+	if v.wholeOnly {
+		return
+	}
+	m := v.mask(p, &norm)
+	v.masks = addMask(v.masks, m)
+	v.tear.add(fit{m.has, v.sure(p, &m.has), m.lsn, v.n}, m.lsn == v.official.LSN() && m.has[0])
 }
 
 // addMask keeps different masks, each with the LSN of the last version that has it.

@@ -42,7 +42,7 @@ func (r *run) replayedCatalogs() *catalogSide {
 		raw: func(b pg.Block, p page.Page) bool {
 			return readable(p, b.Number, checksums) && (checksums || !r.mismatched(b))
 		},
-		state: r.xactState, loaded: make(map[pg.RelFork][]int64),
+		state: r.xactStates(), loaded: make(map[pg.RelFork][]int64),
 	}
 }
 
@@ -53,7 +53,7 @@ func (r *run) officialCatalogs() *catalogSide {
 		spool: r.spool, snap: r.Official, maps: r.rb.RelMaps(), relMap: r.rb.RelMap, fork: r.rb.Fork, page: r.rb.Page,
 		trust: func(_ pg.Block, p native.Page) bool { return sane(p) },
 		raw:   func(b pg.Block, p page.Page) bool { return readable(p, b.Number, checksums) },
-		state: r.xactState, loaded: make(map[pg.RelFork][]int64),
+		state: r.xactStates(), loaded: make(map[pg.RelFork][]int64),
 	}
 }
 

@@ -18,9 +18,8 @@ import (
 type evidence struct {
 	known     bool // history, owners and places were looked up
 	base      map[pg.Block][]byte
-	history   map[pg.Block][]native.Touch
+	history   map[pg.Block]*blockHistory
 	owners    map[pg.LSN]native.EndedBy // records that end at the official pages' LSNs
-	versions  map[pg.Block]*blockVersions
 	elsewhere map[pg.Block]pg.Block       // blocks whose page lies in another block's place
 	liars     map[pg.Block]pg.BlockNumber // visibility map pages, and a heap block that contradicts each
 }
@@ -46,10 +45,8 @@ func (r *run) explainBatch(ctx context.Context, mm []mismatch) error {
 func (r *run) gather(ctx context.Context, mm []mismatch) (*evidence, error) {
 	ev := &evidence{known: len(r.found) < r.listLimit(), base: make(map[pg.Block][]byte)} // past the list's end only the severity counts
 	blocks := make([]pg.Block, 0, len(mm))
-	wanted := make(map[pg.Block]bool, len(mm))
 	for _, m := range mm {
 		blocks = append(blocks, m.Block)
-		wanted[m.Block] = true
 	}
 	err := r.Base.Fetch(ctx, blocks, func(b pg.Block, p []byte) error {
 		ev.base[b] = slices.Clone(p)
@@ -61,13 +58,10 @@ func (r *run) gather(ctx context.Context, mm []mismatch) (*evidence, error) {
 	if !ev.known {
 		return ev, nil
 	}
-	if ev.history, err = native.History(ctx, r.WAL, r.out.Span, wanted); err != nil {
-		return nil, r.walError("read the history of the blocks that differ", err)
-	}
-	if err := r.findOwners(ctx, mm, ev); err != nil {
+	if ev.history, err = r.follow(ctx, mm, ev.base); err != nil {
 		return nil, err
 	}
-	if err := r.holdAgainstVersions(ctx, mm, ev); err != nil {
+	if err := r.findOwners(ctx, mm, ev); err != nil {
 		return nil, err
 	}
 	if ev.elsewhere, err = r.findElsewhere(mm); err != nil {
@@ -86,7 +80,7 @@ func (r *run) findOwners(ctx context.Context, mm []mismatch, ev *evidence) (err 
 			return err
 		}
 		lsn := page.Page(official).LSN()
-		own := slices.ContainsFunc(ev.history[m.Block], func(t native.Touch) bool { return t.End == lsn })
+		own := slices.ContainsFunc(ev.history[m.Block].touches, func(t native.Touch) bool { return t.End == lsn })
 		if lsn > r.out.Span.From && lsn <= r.out.Span.To && !own {
 			lsns[lsn] = true
 		}
@@ -116,22 +110,26 @@ func (r *run) explainBlock(m mismatch, ev *evidence) error {
 		Block: m.Block, Major: r.out.Postgres.Major, Official: official, Replayed: replayed, Checksums: m.checksum,
 		Touched: m.touched, VMMayLackBits: r.vmMayLackBits(m.RelFork),
 	}
+	xacts := xactLookup{r: r}
+	in.XactState = xacts.state
 	if err := r.addHistory(&in, m, ev); err != nil {
 		return err
 	}
-	d := r.describe(m, compare.Pages(in), official)
+	res := compare.Pages(in)
+	if xacts.err != nil {
+		return xacts.err
+	}
+	d := r.describe(m, res, official)
 	ev.blameMap(m.Block, &d)
 	if err := r.addEvidence(m, in.BaseBad, &d); err != nil {
 		return err
-	}
-	if h := ev.history[m.Block]; len(h) > 0 {
-		d.LastRecord = r.recordRef(h[len(h)-1].RecordRef)
 	}
 	if d.Kind == "" {
 		return nil // equal after all, and nothing else speaks against it
 	}
 	if ev.known {
 		r.addPages(&d, m, official, replayed)
+		r.addRecords(&d, ev.history[m.Block])
 	}
 	r.add(d)
 	return nil
@@ -139,22 +137,12 @@ func (r *run) explainBlock(m mismatch, ev *evidence) error {
 
 // addHistory adds what is known of a block besides its two pages.
 func (r *run) addHistory(in *compare.Input, m mismatch, ev *evidence) error {
-	in.HistoryKnown, in.Span = ev.known, r.out.Span
-	history := ev.history[m.Block]
-	for _, t := range history {
-		if t.SetsLSN {
-			in.History = append(in.History, compare.Touch{End: t.End, MaySetLSN: t.MaySetLSN})
-		}
-	}
-	if n := len(history); n > 0 {
-		last := history[n-1]
-		in.LastWhole = last.Image && !last.Init && last.Rmgr != pg.RmgrGist && last.Rmgr != pg.RmgrHash // whose redo may go on behind an image
+	in.Span = r.out.Span
+	if h := ev.history[m.Block]; h != nil {
+		h.feed(in)
 	}
 	base := ev.base[m.Block]
 	if len(in.Official) == pg.BlockSize {
-		if v := ev.versions[m.Block]; v != nil {
-			in.Versions, in.AllVersions = v.Versions, !v.gap
-		}
 		lsn := page.Page(in.Official).LSN()
 		if e, ok := ev.owners[lsn]; ok {
 			in.LSNOwner = &compare.LSNOwner{Record: e.Rmgr.String() + " " + e.OpName(in.Major), At: e.LSN}
@@ -217,6 +205,7 @@ func (r *run) addEvidence(m mismatch, baseBad bool, d *finding.Discrepancy) erro
 			d.Kind = kind
 		}
 		d.Severity, d.Blame = finding.Critical, blame
+		d.FirstDivergentReason = "redo could not follow the block, so that its versions are not known"
 		d.Explanation = joinSentences(d.Explanation, why)
 	}
 	return nil

@@ -60,7 +60,14 @@ func (r *run) discrepancies(ctx context.Context) error {
 	if err := r.confirm(ctx); err != nil {
 		return err
 	}
-	return r.name(ctx, r.listed())
+	listed := r.listed()
+	if err := r.completeHistory(ctx, listed); err != nil {
+		return err
+	}
+	if err := r.name(ctx, listed); err != nil {
+		return err
+	}
+	return r.relationMaps(listed)
 }
 
 // listed are the discrepancies that the result lists, worst first.

@@ -47,10 +47,8 @@ func namesOf(t *testing.T, c *pgtest.Cluster, db string) map[pg.RelFileLocator]n
 // TestNames damages every relation of two databases, or lets it be too long,
 // and compares the names in the findings with those that the server says.
 func TestNames(t *testing.T) {
-	for _, major := range majors {
-		for _, online := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%d online=%v", major, online), func(t *testing.T) { names(t, major, online) })
-		}
+	for major, online := range map[int]bool{15: true, 17: false} {
+		t.Run(fmt.Sprintf("%d online=%v", major, online), func(t *testing.T) { names(t, major, online) })
 	}
 }
 

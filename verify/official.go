@@ -83,7 +83,7 @@ func (s *officialSide) Blocks(f datadir.RelFile, first pg.BlockNumber, pages []b
 	}
 	fork := f.RelFork
 	return s.pool.submit(pages, func(pages, buf []byte) error {
-		c := comparison{run: s.run, fork: fork, checksums: s.checksums, buf: buf}
+		c := s.newComparison(fork, s.checksums, buf)
 		for i := 0; i < len(pages); i += pg.BlockSize {
 			b := first + pg.BlockNumber(i/pg.BlockSize)
 			if s.b.Touched(fork, b) {
@@ -117,7 +117,7 @@ func (s *officialSide) EndRelation(f datadir.RelFile, size int64) error {
 func (s *officialSide) replayed() error {
 	buf := make([]byte, pg.BlockSize)
 	for _, f := range s.rb.Forks() {
-		c := comparison{run: s.run, fork: f.RelFork, buf: make([]byte, pg.BlockSize)}
+		c := s.newComparison(f.RelFork, false, make([]byte, pg.BlockSize))
 		err := s.rb.EachTouched(f.RelFork, func(b pg.BlockNumber) error {
 			if b >= f.Size {
 				return nil
@@ -152,6 +152,12 @@ type comparison struct {
 	part      forkTally
 	found     []mismatch
 	claims    []pg.BlockNumber
+	xacts     xactLookup
+}
+
+// newComparison is for one goroutine.
+func (r *run) newComparison(f pg.RelFork, checksums bool, buf []byte) *comparison {
+	return &comparison{run: r, fork: f, checksums: checksums, buf: buf, xacts: xactLookup{r: r}}
 }
 
 // own looks at a block of the official side after its own WAL.
@@ -215,8 +221,8 @@ func (c *comparison) untouched(b pg.BlockNumber, official []byte) error {
 	c.part.compared++
 	c.part.untouched++
 	want, ok := c.index.hash(c.fork, b)
-	if ok && normalHash(official, c.fork.Fork, b, c.buf) == want && c.sound(b, official) {
-		return nil
+	if ok && normalHash(official, c.fork.Fork, b, c.buf) == want && c.sound(b, official) && c.hintsFit(official) {
+		return c.xacts.err
 	}
 	return c.differs(b, official, nil, false)
 }
@@ -225,6 +231,12 @@ func (c *comparison) untouched(b pg.BlockNumber, official []byte) error {
 // its checksum fits and its LSN is not from after the span.
 func (c *comparison) sound(b pg.BlockNumber, official page.Page) bool {
 	return !c.late(official) && (!c.checksums || official.ChecksumOK(b))
+}
+
+// hintsFit says whether the hint bits of a heap page, which the normal form
+// leaves out, agree with pg_xact.
+func (c *comparison) hintsFit(p page.Page) bool {
+	return page.KindOf(p, c.fork.Fork) != page.KindHeap || compare.HintsFit(p, c.xacts.state)
 }
 
 // late says that a page claims to be from after the span.
@@ -241,12 +253,15 @@ func (c *comparison) held(b pg.BlockNumber, official []byte, p native.Page) erro
 		in := compare.Input{
 			Block: pg.Block{RelFork: c.fork, Number: b}, Major: c.out.Postgres.Major,
 			Official: official, Replayed: p.Bytes, Checksums: c.checksums, Touched: p.Touched,
-			VMMayLackBits: c.vmMayLackBits(c.fork), Terse: true,
+			VMMayLackBits: c.vmMayLackBits(c.fork), Terse: true, XactState: c.xacts.state,
 		}
 		if len(p.Hints) > 0 { // from the replayed page's LSN on this is the whole history
 			in.History, in.HistoryKnown = hintHistory(p), true
 		}
 		res := compare.Pages(in)
+		if c.xacts.err != nil {
+			return c.xacts.err
+		}
 		if (res.Equal || res.Benign()) && !c.late(official) { // Pages has looked at the checksum
 			if !res.Equal {
 				c.part.benign++

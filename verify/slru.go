@@ -12,6 +12,7 @@ import (
 	"redoubt/internal/finding"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
+	"redoubt/replay/native"
 )
 
 // File compares SLRU pages as they pass and keeps pg_control.
@@ -77,9 +78,13 @@ func (r *run) slrus(ctx context.Context, s *officialSide) error {
 	if err := r.slruBases(ctx, pairs); err != nil {
 		return err
 	}
+	named, err := r.namedMultis(ctx, pairs)
+	if err != nil {
+		return err
+	}
 	for _, p := range pairs {
 		r.out.Coverage.SLRUPagesCompared++
-		in := compare.SLRUInput{Page: p.page, Official: p.official, Replayed: p.replayed, Base: p.base, Touched: p.touched}
+		in := compare.SLRUInput{Page: p.page, Official: p.official, Replayed: p.replayed, Base: p.base, Touched: p.touched, Named: named}
 		if !r.official.Online {
 			in.NextMulti, in.NextOffset = s.control.CheckPoint.NextMulti, s.control.CheckPoint.NextMultiOffset
 		}
@@ -94,6 +99,27 @@ func (r *run) slrus(ctx context.Context, s *officialSide) error {
 		})
 	}
 	return nil
+}
+
+// namedMultis says which multixacts of offsets pages that differ a record of
+// the span named: the others belong to creators that a crash ended. It reads
+// WAL only if such a page differs.
+func (r *run) namedMultis(ctx context.Context, pairs []*slruPair) (func(pg.MultiXactID) bool, error) {
+	const perPage = pg.BlockSize / 4 // MULTIXACT_OFFSETS_PER_PAGE
+	pages := make(map[uint32]bool)
+	for _, p := range pairs {
+		if p.page.SLRU == pg.MultiXactOffsetSLRU && !bytes.Equal(p.official, p.replayed) {
+			pages[p.page.Page] = true
+		}
+	}
+	if len(pages) == 0 || len(pages) > 1000 {
+		return nil, nil
+	}
+	named, err := native.NamedMultis(ctx, r.WAL, r.out.Span, func(m pg.MultiXactID) bool { return pages[uint32(m)/perPage] })
+	if err != nil {
+		return nil, r.walError("look for the multixacts that the WAL names", err)
+	}
+	return func(m pg.MultiXactID) bool { return named[m] }, nil
 }
 
 // slruPairs lists, sorted, the pages not yet compared, the replayed side only

@@ -55,19 +55,54 @@ func xactStateOf(b byte, xid pg.XID) compare.XactState {
 	return compare.XactNotKnown
 }
 
-// xactState says how a transaction ended by the replayed pg_xact: the base's
-// page where redo did not write it.
-func (r *run) xactState(xid pg.XID) (compare.XactState, error) {
-	var buf [pg.BlockSize]byte
-	p := pg.SLRUPage{SLRU: pg.XactSLRU, Page: uint32(xid / xactsPerPage)}
-	b, _, known, err := r.ra.SLRUPage(p, buf[:])
-	switch {
-	case err != nil:
-		return compare.XactNotKnown, err
-	case known:
-		return xactStateOf(b[xid%xactsPerPage/4], xid), nil
-	case r.ra.SLRUTruncated(p) || r.ra.SLRURemoved(pg.XactSLRU):
-		return compare.XactNotKnown, nil
+// xactLookup answers questions about transactions, most of which are about
+// neighbours, from a copy of one page. It is for one goroutine.
+type xactLookup struct {
+	r     *run
+	page  uint32
+	bytes []byte // nil: the page is not at hand
+	read  bool   // page was looked up
+	err   error  // the first that was met
+}
+
+func (x *xactLookup) state(xid pg.XID) compare.XactState {
+	if n := uint32(xid / xactsPerPage); !x.read || n != x.page {
+		x.page, x.read = n, true
+		b, err := x.r.xactPage(n)
+		if err != nil && x.err == nil {
+			x.err = err
+		}
+		x.bytes = b
 	}
-	return r.xacts.base(xid)
+	if x.bytes == nil {
+		return compare.XactNotKnown
+	}
+	return xactStateOf(x.bytes[xid%xactsPerPage/4], xid)
+}
+
+// xactPage is a page of the replayed pg_xact, nil if it is not at hand.
+func (r *run) xactPage(n uint32) ([]byte, error) {
+	buf := make([]byte, pg.BlockSize)
+	p := pg.SLRUPage{SLRU: pg.XactSLRU, Page: n}
+	b, _, known, err := r.ra.SLRUPage(p, buf)
+	switch at, ok := r.xacts.at[n]; {
+	case err != nil || known:
+		return b, err
+	case !ok || r.ra.SLRUTruncated(p) || r.ra.SLRURemoved(pg.XactSLRU):
+		return nil, nil
+	default:
+		return r.xacts.spool.get(at)
+	}
+}
+
+// xactState says how a transaction ended by the replayed pg_xact.
+func (r *run) xactState(xid pg.XID) (compare.XactState, error) {
+	x := xactLookup{r: r}
+	return x.state(xid), x.err
+}
+
+// xactStates is xactState for many questions in a row.
+func (r *run) xactStates() func(pg.XID) (compare.XactState, error) {
+	x := &xactLookup{r: r}
+	return func(xid pg.XID) (compare.XactState, error) { return x.state(xid), x.err }
 }

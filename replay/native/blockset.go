@@ -1,6 +1,12 @@
 package native
 
-import "redoubt/internal/pg"
+import (
+	"maps"
+	"math/bits"
+	"slices"
+
+	"redoubt/internal/pg"
+)
 
 const chunkBlocks = 4096
 
@@ -36,4 +42,15 @@ func (s *blockSet) has(b pg.BlockNumber) bool {
 	}
 	c := s.chunks[uint32(b)/chunkBlocks]
 	return c != nil && c[uint32(b)%chunkBlocks/64]&(1<<(b%64)) != 0
+}
+
+// each calls fn for every block of the set, ascending.
+func (s *blockSet) each(fn func(pg.BlockNumber)) {
+	for _, n := range slices.Sorted(maps.Keys(s.chunks)) {
+		for i, word := range s.chunks[n] {
+			for ; word != 0; word &= word - 1 {
+				fn(pg.BlockNumber(n*chunkBlocks + uint32(64*i+bits.TrailingZeros64(word))))
+			}
+		}
+	}
 }

@@ -141,6 +141,14 @@ func (e *Engine) Touched(f pg.RelFork, b pg.BlockNumber) bool {
 	return t != nil && t.all.has(b)
 }
 
+// EachTouched calls fn for every block of a fork that the span's WAL
+// references or implies, ascending.
+func (e *Engine) EachTouched(f pg.RelFork, fn func(pg.BlockNumber)) {
+	if t := e.touched[f]; t != nil {
+		t.all.each(fn)
+	}
+}
+
 // TouchedSLRU is Touched for an SLRU page.
 func (e *Engine) TouchedSLRU(p pg.SLRUPage) bool {
 	return e.Touched(slruFork(p.SLRU), pg.BlockNumber(p.Page))

@@ -120,7 +120,7 @@ func (s *versioned) make() {
 // ref redoes one block reference.
 func (v *versions) ref(s *versioned, r *wal.Record, ref *wal.BlockRef) error {
 	whole := ref.WillInit || ref.HasImage && ref.Image.Apply
-	t := Touch{Image: whole, SetsLSN: true, MaySetLSN: redo.MaySetLSN(r)}
+	t := Touch{Image: whole, Init: whole && !(ref.HasImage && ref.Image.Apply), SetsLSN: true, MaySetLSN: redo.MaySetLSN(r)}
 	missing := s.state == blockAbsent || s.state == blockHeld && page.Page(s.page[:]).IsNew()
 	if !whole && (s.state == blockUnknown || missing && !redo.ZeroOnMissing(r, ref)) {
 		if !v.env.Supported(r.Rmgr) {
