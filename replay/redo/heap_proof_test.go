@@ -223,6 +223,11 @@ func transactions(t *testing.T, c *pgtest.Cluster) {
 	execOn(t, conn, "COMMIT PREPARED 'p'")
 	execOn(t, conn, "CREATE TABLE frozen (id int, v text); TRUNCATE frozen, noindex; INSERT INTO frozen VALUES (1)")
 	execOn(t, conn, "VACUUM a")
+	// A combo command id that outlives its transaction, is frozen, and which redo of LOCK clears.
+	execOn(t, conn, "CREATE TABLE combo (id int, v int)")
+	execOn(t, conn, "BEGIN; INSERT INTO combo VALUES (1, 1), (2, 2); SAVEPOINT s; UPDATE combo SET v = 3; ROLLBACK TO s; COMMIT")
+	execOn(t, conn, "VACUUM FREEZE combo")
+	execOn(t, conn, "BEGIN; SELECT * FROM combo FOR SHARE; COMMIT; UPDATE combo SET v = 4")
 	copyRows(t, c, "COPY frozen FROM STDIN (FREEZE)", 1, 500)
 }
 

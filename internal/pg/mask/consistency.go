@@ -89,9 +89,14 @@ func maskHeap(p page.Page, block pg.BlockNumber) {
 	}
 }
 
+// maskTuple masks a tuple. Of frozen ones PostgreSQL compares HEAP_COMBOCID, and
+// so finds fault with its own redo: a subtransaction that updates a row of its
+// own transaction and is taken back leaves the bit, freezing keeps it, and when
+// somebody locks the row redo clears it (heap_xlog_lock), the server does not
+// (heap_lock_tuple).
 func maskTuple(t page.HeapTuple, block pg.BlockNumber, n int) {
 	if t.XminFrozen() {
-		t.SetInfomask(t.Infomask() &^ (page.HeapXmaxInvalid | page.HeapXmaxCommitted))
+		t.SetInfomask(t.Infomask() &^ (page.HeapXmaxInvalid | page.HeapXmaxCommitted | page.HeapComboCID))
 	} else {
 		t.SetInfomask(t.Infomask() &^ page.HeapXactMask)
 	}

@@ -62,7 +62,7 @@ func TestConsistencyMasksBitByBit(t *testing.T) {
 			if same {
 				ignored++
 			}
-			if may.has(bit) && !same && (kind == page.KindHeap || kind == page.KindBtree) && !frozenCombo(p, bit) {
+			if may.has(bit) && !same && (kind == page.KindHeap || kind == page.KindBtree) {
 				t.Fatalf("%s: bit %d of byte %d (%s) is stricter than the normal form", f.Name, bit%8, bit/8, page.Describe(p, kind, bit/8))
 			}
 			if same && !may.has(bit) && !widerThanNormal(p, kind, bit/8) {
@@ -73,17 +73,6 @@ func TestConsistencyMasksBitByBit(t *testing.T) {
 			t.Errorf("%s: only %d bits are ignored", f.Name, ignored)
 		}
 	}
-}
-
-// frozenCombo: heap_mask keeps HEAP_COMBOCID of a frozen tuple, since the
-// freezing record sets the whole t_infomask.
-func frozenCombo(p page.Page, bit int) bool {
-	for n := 1; n <= p.NumItems(); n++ {
-		if t, ok := p.HeapTuple(n); ok && t.XminFrozen() && bit == 8*(p.ItemID(n).Offset()+20)+5 {
-			return true
-		}
-	}
-	return false
 }
 
 // widerThanNormal lists what rm_mask ignores and the normal form does not:
