@@ -30,6 +30,9 @@ type Mixed struct {
 	Seed       uint64
 	Crashes    int  // immediate shutdowns in the middle, each with recovery behind it
 	Tablespace bool // also use a tablespace of its own
+
+	plan []operation // instead of operations; the caller has made what they need
+	kill bool        // crashes are SIGKILLs
 }
 
 // Run runs the workload. The server must run, and runs afterwards. A second
@@ -43,15 +46,23 @@ func (m Mixed) Run(c *Cluster) {
 		m.Operations = cmp.Or(m.Rounds, 3) * len(operations)
 	}
 	c.check(m.setUp(c))
+	m.plan = operations
+	c.check(m.run(c))
+}
+
+// run lets the clients work through the plan.
+func (m Mixed) run(c *Cluster) error {
 	workers := make([]*worker, m.Clients)
 	for i := range workers {
 		workers[i] = newWorker(c, i, m)
 	}
 	for round := range m.Crashes + 1 {
 		// Rounds divide the operations; all but the last end in a crash.
-		c.check(m.round(c, workers, m.Operations*(round+1)/(m.Crashes+1), round < m.Crashes))
+		if err := m.round(c, workers, m.Operations*(round+1)/(m.Crashes+1), round < m.Crashes); err != nil {
+			return err
+		}
 	}
-	c.check(resolvePrepared(c))
+	return resolvePrepared(c)
 }
 
 // round runs all clients until each has done upTo operations or, with crash,
@@ -81,10 +92,14 @@ func (m Mixed) round(c *Cluster, workers []*worker, upTo int, crash bool) error 
 		case <-ctx.Done():
 		}
 		crashed.Store(true)
-		c.Stop(Immediate)
+		if m.kill {
+			c.Kill()
+		} else {
+			c.Stop(Immediate)
+		}
 	}
 	if err := g.Wait(); err != nil {
-		return fmt.Errorf("run mixed workload with seed %d: %w", m.Seed, err)
+		return fmt.Errorf("run workload with seed %d: %w", m.Seed, err)
 	}
 	if crash {
 		return c.TryStart()
@@ -108,9 +123,9 @@ type worker struct {
 }
 
 func newWorker(c *Cluster, id int, m Mixed) *worker {
-	w := &worker{c: c, id: id, rnd: rand.New(rand.NewPCG(m.Seed, uint64(id))), options: m, perRound: len(operations)}
+	w := &worker{c: c, id: id, rnd: rand.New(rand.NewPCG(m.Seed, uint64(id))), options: m, perRound: len(m.plan)}
 	for len(w.plan) < m.Operations {
-		round := append([]operation(nil), operations...)
+		round := append([]operation(nil), m.plan...)
 		w.rnd.Shuffle(len(round), func(i, j int) { round[i], round[j] = round[j], round[i] })
 		w.plan = append(w.plan, round...)
 	}
