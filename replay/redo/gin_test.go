@@ -41,12 +41,12 @@ func fuzzCases(f *testing.F, rmgr pg.RmgrID) {
 	f.Fuzz(func(t *testing.T, which, info, major uint8, main, data, patch []byte, id uint8, init bool, present uint8) {
 		rec := record(rmgr, info, pg.MinMajor+int(major)%5, main, nil)
 		rec.Blocks = nil
-		for i := range uint8(5) {
-			if present>>i&1 != 0 && i != id%5 {
+		for i := range uint8(7) {
+			if present>>i&1 != 0 && i != id%7 {
 				rec.Blocks = append(rec.Blocks, heapRef(i, heapBlock+pg.BlockNumber(i)))
 			}
 		}
-		rec.Blocks = append(rec.Blocks, heapRef(id%5, 41000))
+		rec.Blocks = append(rec.Blocks, heapRef(id%7, 41000))
 		ref := &rec.Blocks[len(rec.Blocks)-1]
 		ref.Data, ref.HasData, ref.WillInit = data, len(data) > 0, init
 		p := cases[int(which)%len(cases)].page()
