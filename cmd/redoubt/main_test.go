@@ -53,7 +53,7 @@ var fast = sync.OnceValues(func() (string, error) {
 		return os.Executable()
 	}
 	path := filepath.Join(shared, "fast.test")
-	out, err := exec.Command("go", "test", "-c", "-o", path, ".").CombinedOutput() //nolint:noctx // it ends with the tests
+	out, err := exec.Command("go", "test", "-c", "-o", path, ".").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("build redoubt: %w\n%s", err, out)
 	}
@@ -98,7 +98,7 @@ var laidOut = sync.OnceValues(func() (b buckets, err error) {
 	if err != nil {
 		return b, err
 	}
-	c := exec.Command(path, shared) //nolint:noctx // it ends with the tests
+	c := exec.Command(path, shared)
 	c.Args[0] = "lay-out"
 	out, err := c.Output()
 	if err != nil {
