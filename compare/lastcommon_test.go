@@ -112,7 +112,9 @@ func TestWholeOnly(t *testing.T) {
 
 // TestHintsFit holds hint bits against pg_xact.
 func TestHintsFit(t *testing.T) {
-	state := func(x pg.XID) XactState { return map[pg.XID]XactState{10: XactCommitted, 11: XactAborted, 12: XactUnknown}[x] }
+	state := func(x pg.XID) XactState {
+		return map[pg.XID]XactState{10: XactCommitted, 11: XactAborted, 12: XactUnknown}[x]
+	}
 	for _, c := range []struct {
 		xid  pg.XID
 		bits uint16

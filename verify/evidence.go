@@ -19,7 +19,7 @@ type evidence struct {
 	known     bool // history, owners and places were looked up
 	base      map[pg.Block][]byte
 	history   map[pg.Block]*blockHistory
-	owners    map[pg.LSN]native.EndedBy // records that end at the official pages' LSNs
+	owners    map[pg.LSN]native.EndedBy   // records that end at the official pages' LSNs
 	elsewhere map[pg.Block]pg.Block       // blocks whose page lies in another block's place
 	liars     map[pg.Block]pg.BlockNumber // visibility map pages, and a heap block that contradicts each
 }
