@@ -1,5 +1,6 @@
 # demo:     the nightly job on real WAL that ships with the repository
 # test:     all tests; fetches the PostgreSQL servers it wants, says what it skipped
+# prove:    the server proofs of verify with all settings and many more seeds
 # lint:     gofmt, go vet, golangci-lint and a proof that forbidden imports are caught
 # bench:    benchmarks, then the comparison with PostgreSQL's own tools
 # fuzz:     every fuzz target for FUZZTIME
@@ -13,7 +14,7 @@ FUZZTIME ?= 30s
 # The longest a package's tests may take; the servers in them crash and recover.
 TIMEOUT ?= 15m
 
-.PHONY: all build demo test test-setup lint bench fuzz fixtures clean
+.PHONY: all build demo test test-setup prove lint bench fuzz fixtures clean
 all: build
 
 build:
@@ -27,6 +28,9 @@ test: test-setup
 
 test-setup:
 	@scripts/test-setup
+
+prove: test-setup
+	REDOUBT_PROVE=1 go test -count=1 -timeout 60m -v ./verify
 
 lint: $(CACHE)/bin/golangci-lint
 	@files=$$(gofmt -l .); \
