@@ -8,8 +8,9 @@ import (
 
 // recordsView is the history of a block around the divergence.
 type recordsView struct {
-	Caption string
-	Rows    []recordRow
+	Caption       string
+	Before, After string // how many more there are
+	Rows          []recordRow
 }
 
 type recordRow struct {
@@ -25,16 +26,31 @@ func recordsOf(d *finding.Discrepancy) *recordsView {
 	if len(d.Records) == 0 {
 		return nil
 	}
-	v := &recordsView{Caption: "Records of the span that touch this block, the oldest first."}
-	if total := d.RecordsTotal; total > int64(len(d.Records)) {
-		v.Caption = fmt.Sprintf("%s of the %s of the span that touch this block, around the divergence, the oldest first.",
-			number(int64(len(d.Records))), count(total, "record"))
-	}
+	v := &recordsView{Caption: "Of the " + count(max(d.RecordsTotal, int64(len(d.Records))), "record") + " of the span that touch this block, those around the divergence, the oldest first."}
+	rows := make([]recordRow, 0, len(d.Records))
+	at := 0 // the first divergent one
 	for i := range d.Records {
-		v.Rows = append(v.Rows, recordRowOf(d, &d.Records[i]))
+		rows = append(rows, recordRowOf(d, &d.Records[i]))
+		if rows[i].Class == "first" {
+			at = i
+		}
+	}
+	from, to := max(0, at-recordsBefore), min(len(rows), at+recordsAfter)
+	v.Rows = rows[from:to]
+	if from > 0 {
+		v.Before = count(int64(from), "record") + " before these"
+	}
+	if n := len(rows) - to; n > 0 {
+		v.After = count(int64(n), "more record") + ", the last at " + rows[len(rows)-1].LSN
 	}
 	return v
 }
+
+// How many records are shown around the first divergent one.
+const (
+	recordsBefore = 6
+	recordsAfter  = 10
+)
 
 func recordRowOf(d *finding.Discrepancy, r *finding.BlockRecord) recordRow {
 	row := recordRow{LSN: r.LSN.String(), End: r.End.String(), Record: plain(r.Rmgr + " " + r.Op), Image: r.Image}
