@@ -1,6 +1,6 @@
 # demo:     the nightly job on real WAL that ships with the repository
 # test:     all tests; fetches the PostgreSQL servers it wants, says what it skipped
-# prove:    the server proofs of verify with all settings and many more seeds
+# prove:    the proofs that want servers, in full, on all majors: some hours
 # lint:     gofmt, go vet, golangci-lint and a proof that forbidden imports are caught
 # bench:    benchmarks, then the comparison with PostgreSQL's own tools
 # fuzz:     every fuzz target for FUZZTIME
@@ -13,6 +13,9 @@ export PATH := $(CACHE)/bin:$(PATH)
 FUZZTIME ?= 30s
 # The longest a package's tests may take; the servers in them crash and recover.
 TIMEOUT ?= 15m
+
+# Packages whose proofs run longer, or on more majors, with REDOUBT_PROVE=1.
+PROOFS = ./replay/redo ./replay/server ./verify ./internal/pgtest ./internal/pg/audit ./internal/official/snapshot
 
 .PHONY: all build demo test test-setup prove lint bench fuzz fixtures clean
 all: build
@@ -29,8 +32,9 @@ test: test-setup
 test-setup:
 	@scripts/test-setup
 
+# What the proofs saw is in .cache/prove.log.
 prove: test-setup
-	REDOUBT_PROVE=1 go test -count=1 -timeout 60m -v ./verify
+	set -o pipefail; REDOUBT_PROVE=1 go test -count=1 -v -p 1 -timeout 4h $(PROOFS) 2>&1 | tee $(CACHE)/prove.log | grep -E '^(---|ok|FAIL| +---)|images|differ'
 
 lint: $(CACHE)/bin/golangci-lint
 	@files=$$(gofmt -l .); \

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"redoubt/internal/finding"
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/wal"
 	"redoubt/internal/pgtest"
 	"redoubt/replay/native"
 	"redoubt/verify"
@@ -17,13 +20,13 @@ import (
 // pick is all with REDOUBT_PROVE=1, and otherwise what a test can take time for
 // each time: every setting is seen at least once.
 func pick[T any](some, all T) T {
-	if os.Getenv("REDOUBT_PROVE") == "1" {
+	if pgtest.Prove() {
 		return all
 	}
 	return some
 }
 
-var majors = []int{15, 17}
+var majors = pgtest.Thorough()
 
 // history is a cluster's life: a base backup, a workload, a clean stop.
 type history struct {
@@ -108,12 +111,30 @@ func (s settings) options() []pgtest.Option {
 	return o
 }
 
+// combinations are the settings that a proof runs with: each of them on one
+// major or, to prove all, on each.
+func combinations(some []settings) []settings {
+	if !pgtest.Prove() {
+		return some
+	}
+	var all []settings
+	for _, major := range pgtest.Majors {
+		for _, s := range some {
+			s.major = major
+			if !slices.Contains(all, s) {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
+}
+
 // TestPgbench verifies a base backup and the WAL of pgbench against the data
 // directory that PostgreSQL left when it was stopped cleanly.
 func TestPgbench(t *testing.T) {
-	for _, s := range []settings{
+	for _, s := range combinations([]settings{
 		{15, true, true, false}, {17, false, false, false}, {15, false, true, true}, {17, true, true, true},
-	}[:pick(2, 4)] {
+	}[:pick(2, 4)]) {
 		t.Run(s.String(), func(t *testing.T) {
 			scale := pick("4", "20")
 			if s.consistency {
@@ -132,19 +153,66 @@ func TestPgbench(t *testing.T) {
 	}
 }
 
-// TestMixed is the same for concurrent DML on heaps, indexes and sequences,
-// with crashes in the middle. PostgreSQL 17.10 itself cannot recover from a
-// crash with consistency checking on and full-page writes off, so these two
-// are not combined.
+// TestMixed is the same for concurrent DML on heaps, sequences and indexes of
+// all methods, with crashes in the middle. PostgreSQL 17.10 itself cannot
+// recover from a crash with consistency checking on and full-page writes off,
+// so these two are not combined.
 func TestMixed(t *testing.T) {
-	for _, s := range []settings{
+	for _, s := range combinations([]settings{
 		{15, true, true, true}, {15, false, false, false}, {17, false, true, true}, {17, true, false, false},
-	} {
+	}) {
 		t.Run(s.String(), func(t *testing.T) {
-			h := live(t, s.major, func(c *pgtest.Cluster) {
-				pgtest.Mixed{Seed: 1, Crashes: 2, Clients: 3, Rounds: pick(1, 3), Tablespace: true}.Run(c)
-			}, s.options()...)
-			wantClean(t, mustVerify(t, h.options()))
+			mixed(t, s, pgtest.Mixed{Seed: 1, Crashes: 2, Clients: 3, Rounds: pick(1, 3), Tablespace: true})
 		})
+	}
+}
+
+// TestOtherMajors is a short TestMixed on the majors that TestMixed leaves out
+// unless all is to be proven. They may carry their own defaults: 18 has checksums.
+func TestOtherMajors(t *testing.T) {
+	for _, major := range pgtest.Majors {
+		if slices.Contains(pgtest.Thorough(), major) {
+			continue
+		}
+		s := settings{major, major == 18, true, true}
+		t.Run(s.String(), func(t *testing.T) { mixed(t, s, pgtest.Mixed{Seed: 1, Crashes: 1, Clients: 1, Rounds: 1}) })
+	}
+}
+
+// mixed fails if an index method is missing in the WAL, or one of ops.
+func mixed(t *testing.T, s settings, m pgtest.Mixed, ops ...string) {
+	t.Helper()
+	h := live(t, s.major, m.Run, s.options()...)
+	wantClean(t, mustVerify(t, h.options()))
+	wantIndexes(t, h, ops)
+}
+
+// wantIndexes fails the test where the WAL lacks records of an index method, or
+// an operation. Only a server without the extension bloom writes no Generic ones.
+func wantIndexes(t *testing.T, h history, ops []string) {
+	t.Helper()
+	src := dirStream{d: dirWAL{h.wal, h.SegmentSize}}
+	defer func() { _ = src.Close() }()
+	first, err := filepath.Glob(filepath.Join(h.wal, strings.Repeat("?", 24)))
+	if err != nil || len(first) == 0 {
+		t.Fatalf("no WAL in %s: %v", h.wal, err)
+	}
+	_, segment, err := pg.ParseSegmentName(filepath.Base(slices.Min(first)), h.SegmentSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	r := wal.NewReader(src.ReadPages, wal.Config{Start: segment.Start(h.SegmentSize), SegmentSize: h.SegmentSize})
+	var rec wal.Record
+	for r.Next(&rec) == nil {
+		if rec.Rmgr >= pg.RmgrBtree && rec.Rmgr.BuiltIn() {
+			seen[rec.Rmgr.String()+" "+wal.OpName(rec.Rmgr, rec.Info, rec.Major)]++
+		}
+	}
+	t.Logf("index records: %v", seen)
+	for _, op := range append(ops, "Btree SPLIT_L", "Hash INSERT", "Gin INSERT", "Gist PAGE_UPDATE", "SPGist ADD_LEAF", "BRIN INSERT", "Generic Generic") {
+		if seen[op] == 0 {
+			t.Errorf("the workload wrote no %s", op)
+		}
 	}
 }

@@ -56,7 +56,7 @@ func (h history) engine(name string) verify.Options {
 // TestEngines: the same history by the server and by both engines. What the
 // native engine cannot redo is verified by the server; the engines agree.
 func TestEngines(t *testing.T) {
-	for _, major := range majors {
+	for _, major := range pgtest.Thorough() {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			h, _ := witnessed(t, major, pgtest.Checksums(major == 17))
 			o := h.engine(verify.EngineServer)

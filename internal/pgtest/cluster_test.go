@@ -10,7 +10,7 @@ import (
 )
 
 func forMajors(t *testing.T, f func(t *testing.T, major int)) {
-	for _, m := range Majors {
+	for _, m := range Thorough() {
 		t.Run(fmt.Sprint(m), func(t *testing.T) { f(t, m) })
 	}
 }

@@ -18,8 +18,20 @@ type Install struct {
 	Bin     string // directory of initdb and postgres
 }
 
-// Majors are the versions that the proofs run on.
-var Majors = []int{15, 17}
+// Majors are the versions that there are servers of.
+var Majors = []int{14, 15, 16, 17, 18}
+
+// Thorough are the versions that a long proof runs on: two of them, or all
+// where REDOUBT_PROVE=1 asks for it, as `make prove` does.
+func Thorough() []int {
+	if Prove() {
+		return Majors
+	}
+	return []int{15, 17}
+}
+
+// Prove says whether proofs are to run in full, however long that takes.
+func Prove() bool { return os.Getenv("REDOUBT_PROVE") == "1" }
 
 // Find returns the installation of a major version. Its errors name what was tried.
 func Find(major int) (Install, error) {

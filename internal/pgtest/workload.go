@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Mixed is a workload of concurrent clients on heaps, indexes and sequences:
-// inserts, plain and HOT updates, deletes, COPY, TOAST, vacuum and freeze,
-// truncation, subtransactions, multixacts, two-phase commit, speculative
+// Mixed is a workload of concurrent clients on heaps, sequences and indexes of
+// all methods: inserts, plain and HOT updates, deletes, COPY, TOAST, vacuum and
+// freeze, truncation, subtransactions, multixacts, two-phase commit, speculative
 // inserts, index builds, new and dropped tables and databases, temporary and
-// unlogged tables, aborts. Indexes are btree, GIN and SP-GiST.
+// unlogged tables, aborts. A bloom index is used where the extension is installed.
 //
 // Each client draws its operations and values from its own generator, seeded
 // by Seed, and runs each operation at least once. Only how the clients
@@ -52,9 +52,11 @@ func (m Mixed) Run(c *Cluster) {
 
 // run lets the clients work through the plan.
 func (m Mixed) run(c *Cluster) error {
+	safe, checked := c.Query("SHOW full_page_writes") == "on", c.Query("SHOW wal_consistency_checking") != ""
 	workers := make([]*worker, m.Clients)
 	for i := range workers {
 		workers[i] = newWorker(c, i, m)
+		workers[i].fullPageWrites, workers[i].consistency = safe, checked
 	}
 	for round := range m.Crashes + 1 {
 		// Rounds divide the operations; all but the last end in a crash.
@@ -113,6 +115,8 @@ type worker struct {
 	id      int
 	rnd     *rand.Rand
 	options Mixed
+
+	fullPageWrites, consistency bool // settings of the server
 
 	plan     []operation
 	perRound int // operations until each was there once

@@ -34,7 +34,7 @@ func (m Mixed) setUp(c *Cluster) error {
 		"INSERT INTO parent SELECT i, 0 FROM generate_series(1, 50) i",
 		"INSERT INTO wide SELECT i, md5(i::text), 'x' FROM generate_series(1, 3000) i",
 	}
-	statements = append(statements, indexTables...)
+	statements = append(append(statements, indexTables...), siteTable...)
 	if m.Tablespace {
 		statements = append(statements, "CREATE TABLESPACE side LOCATION '"+c.Dir("side")+"'")
 	}
@@ -59,6 +59,7 @@ var operations = []operation{
 	{"lock only", lockOnly}, {"two-phase", twoPhase}, {"vacuum", vacuum}, {"freeze", freeze},
 	{"truncate", truncate}, {"rewrite", rewrite}, {"index", index}, {"temporary", temporary}, {"unlogged", unlogged},
 	{"database", database}, {"tablespace", tablespace}, {"checkpoint", checkpoint},
+	{"sites", sites}, {"sites", sites}, {"leave", leave}, {"visit", visit}, {"build", build},
 }
 
 func transfer(ctx context.Context, w *worker) error {

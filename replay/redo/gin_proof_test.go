@@ -12,7 +12,7 @@ import (
 // TestGinProof lets PostgreSQL judge the redo of Gin, as TestHeapProof does
 // for heaps.
 func TestGinProof(t *testing.T) {
-	for _, major := range pgtest.Majors {
+	for _, major := range pgtest.Thorough() {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			t.Parallel()
 			safe := major == 15

@@ -3,6 +3,7 @@ package redo_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,7 +18,7 @@ import (
 // be PostgreSQL's. Hint bits are logged and full pages written on 15 and not
 // on 17, whose pages are then redone by increments from the first record on.
 func TestHeapProof(t *testing.T) {
-	for _, major := range pgtest.Majors {
+	for _, major := range pgtest.Thorough() {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			t.Parallel()
 			safe := major == 15
@@ -46,7 +47,10 @@ func (p *proof) wantOperations(major int) {
 			p.t.Errorf("no image of %s was compared", op)
 		}
 	}
-	for _, what := range []string{"unregistered VM clear", "TRUNCATE", "NEW_CID", "REWRITE", "speculative insertion taken back",
+	if p.special["unregistered VM clear"]+p.special["registered VM clear"] == 0 {
+		p.t.Error("no visibility map bit was cleared")
+	}
+	for _, what := range []string{"TRUNCATE", "NEW_CID", "REWRITE", "speculative insertion taken back",
 		"move to another partition", "old tuple in the record", "multixact", "all-frozen insertion",
 		"prefix from the old tuple", "suffix from the old tuple"} {
 		if p.special[what] == 0 {
@@ -63,6 +67,9 @@ func (p *proof) countSpecial(rec *wal.Record) {
 		}
 	}
 	op := rec.HeapOp()
+	if rec.Rmgr == pg.RmgrHeap && slices.ContainsFunc(rec.Blocks, func(b wal.BlockRef) bool { return b.Fork == pg.VMFork }) {
+		p.special["registered VM clear"]++ // as 17.11 and 18.6 do
+	}
 	switch {
 	case rec.Rmgr == pg.RmgrHeap && op == wal.OpHeapDelete:
 		r, _ := wal.DecodeHeapDelete(rec)

@@ -12,7 +12,7 @@ import (
 // TestIndexProof lets PostgreSQL judge the redo of Btree and Sequence, as
 // TestHeapProof does for heaps.
 func TestIndexProof(t *testing.T) {
-	for _, major := range pgtest.Majors {
+	for _, major := range pgtest.Thorough() {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			t.Parallel()
 			safe := major == 15

@@ -12,7 +12,7 @@ import (
 // TestSPGistProof lets PostgreSQL judge the redo of SPGist, as TestHeapProof
 // does for heaps.
 func TestSPGistProof(t *testing.T) {
-	for _, major := range pgtest.Majors {
+	for _, major := range pgtest.Thorough() {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			t.Parallel()
 			safe := major == 15

@@ -196,7 +196,7 @@ func differential(t *testing.T, w *world, seed uint64) {
 }
 
 func TestMixed(t *testing.T) {
-	for _, major := range pgtest.Majors {
+	for _, major := range pgtest.Thorough() {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			w := history(t, major, func(c *pgtest.Cluster) {
 				pgtest.Mixed{Seed: 1, Clients: 2, Operations: 40, Crashes: 1, Tablespace: true}.Run(c)

@@ -196,7 +196,7 @@ func toStdout(t *testing.T, c *pgtest.Cluster, tool string) {
 // TestServerBackups reads, for each version, a stopped cluster, and a backup
 // by the low-level API, taken while the server writes, as directory and as tars.
 func TestServerBackups(t *testing.T) {
-	for _, major := range pgtest.Majors {
+	for _, major := range pgtest.Thorough() {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			t.Parallel()
 			in, err := pgtest.Find(major)

@@ -56,7 +56,7 @@ func auditAll(t *testing.T, c *pgtest.Cluster, limit int) ([]audit.Finding, audi
 
 // TestHealthy: not one finding in the WAL of concurrent clients with crashes.
 func TestHealthy(t *testing.T) {
-	for i, major := range pgtest.Majors {
+	for i, major := range pgtest.Thorough() {
 		both := []bool{false, true}
 		if os.Getenv("REDOUBT_PROVE") != "1" {
 			both = both[i%2 : i%2+1]
@@ -64,7 +64,7 @@ func TestHealthy(t *testing.T) {
 		for _, consistency := range both {
 			t.Run(fmt.Sprintf("%d consistency=%v", major, consistency), func(t *testing.T) {
 				opts := []pgtest.Option{pgtest.Checksums(consistency == (i%2 == 0)), pgtest.Conf("max_prepared_transactions", "10"),
-					pgtest.Conf("wal_compression", "pglz")}
+					pgtest.Conf("wal_compression", "on")}
 				crashes, operations := 2, 60
 				if consistency { // each record carries its pages
 					opts, crashes, operations = append(opts, pgtest.ConsistencyChecking()), 0, 8
@@ -91,7 +91,7 @@ func TestHealthy(t *testing.T) {
 // TestLostWrites plants old versions of pages, with checksums that are right,
 // in a stopped server, and goes on writing to them.
 func TestLostWrites(t *testing.T) {
-	for _, major := range pgtest.Majors {
+	for _, major := range pgtest.Thorough() {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			c := pgtest.Server(t, major, pgtest.Autovacuum(false))
 			c.Exec("CREATE TABLE t (a int PRIMARY KEY, b int) WITH (fillfactor=50)", "INSERT INTO t SELECT i, 0 FROM generate_series(1, 2000) i")
