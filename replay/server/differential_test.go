@@ -207,7 +207,7 @@ func TestMixed(t *testing.T) {
 }
 
 func TestPgbench(t *testing.T) {
-	for _, major := range pgtest.Majors {
+	for _, major := range pgtest.Thorough() {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			w := history(t, major, func(c *pgtest.Cluster) {
 				c.Pgbench("-i", "-s", "2", "-q", "postgres")
@@ -263,7 +263,7 @@ func TestDemo(t *testing.T) {
 // TestCleanBase starts from a directory that was stopped cleanly, with a
 // tablespace in it, and goes over one that the span makes and a promotion.
 func TestCleanBase(t *testing.T) {
-	for _, major := range pgtest.Majors {
+	for _, major := range pgtest.Thorough() {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			c := pgtest.Server(t, major, pgtest.WALSegmentMiB(1))
 			old, young := c.Dir("old"), c.Dir("young")
