@@ -54,9 +54,11 @@ type Engine struct {
 	touched map[pg.RelFork]*touch
 	keepDB  map[dbKey]bool
 
-	rels   map[pg.RelFork]*relation
-	stores []*store
-	env    redo.Env
+	rels          map[pg.RelFork]*relation
+	recentRels    recent[relation] // of rels
+	recentTouched recent[touch]    // of touched
+	stores        []*store
+	env           redo.Env
 
 	maps      map[dbKey][]byte // relation map files as replayed so far; {GlobalTablespaceOID, 0} is the global one
 	commitTs  bool

@@ -14,6 +14,7 @@ const (
 	batchRecords = 256
 	batchBytes   = 1 << 20 // of record bytes, so that huge records don't pile up
 	feedDepth    = 8       // batches decoded ahead
+	batchesFree  = 64      // batches kept to be filled again
 )
 
 // batch is some decoded records in order. Its records stay valid as long as
@@ -44,8 +45,8 @@ type stream struct {
 	system uint64
 	reader *wal.Reader
 	seen   func(pg.LSN) // progress, may be nil
-	kept   bool         // batches live on when fn has returned
-	free   chan *batch  // those that do not
+	kept   bool         // batches live on when fn has returned, until they are recycled
+	free   chan *batch
 }
 
 // each decodes the span in a goroutine of its own and hands fn the batches in
@@ -63,7 +64,7 @@ func (s *stream) each(ctx context.Context, fn func(*batch) error) (err error) {
 	s.reader = wal.NewReader(ws.ReadPages, wal.Config{Start: s.span.From, SegmentSize: s.src.SegmentSize(), SystemID: s.system})
 
 	ch := make(chan *batch, feedDepth)
-	s.free = make(chan *batch, feedDepth+2)
+	s.free = make(chan *batch, batchesFree)
 	var decodeErr error
 	go func() {
 		defer close(ch)
@@ -79,10 +80,7 @@ func (s *stream) each(ctx context.Context, fn func(*batch) error) (err error) {
 			cancel()
 		}
 		if !s.kept {
-			select {
-			case s.free <- b:
-			default:
-			}
+			s.recycle(b)
 		}
 	}
 	switch {
@@ -107,6 +105,14 @@ func (s *stream) safely(fn func(*batch) error, b *batch) (err error) {
 		s.seen(b.recs[len(b.recs)-1].End)
 	}
 	return err
+}
+
+// recycle takes a batch into whose records nobody points any more.
+func (s *stream) recycle(b *batch) {
+	select {
+	case s.free <- b:
+	default:
+	}
 }
 
 // batch is one to fill.

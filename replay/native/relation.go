@@ -50,6 +50,10 @@ func (e *Engine) newRelation(f pg.RelFork) *relation {
 
 // relation finds the current generation of a fork, making one if there is none.
 func (e *Engine) relation(f pg.RelFork) *relation {
+	c := e.recentRels.slot(f)
+	if c.v != nil && c.fork == f {
+		return c.v
+	}
 	r := e.rels[f]
 	if r == nil {
 		r = e.newRelation(f)
@@ -57,7 +61,22 @@ func (e *Engine) relation(f pg.RelFork) *relation {
 		e.rels[f] = r
 		delete(e.dropped, f.RelFileLocator)
 	}
+	c.fork, c.v = f, r
 	return r
+}
+
+// recent is a small cache of a map by relation: what a record touches, a
+// record not long before it most often touched, too.
+type recent[T any] [16]struct {
+	fork pg.RelFork
+	v    *T // nil: empty
+}
+
+func (c *recent[T]) slot(f pg.RelFork) *struct {
+	fork pg.RelFork
+	v    *T
+} {
+	return &c[(uint32(f.Rel)+uint32(f.Fork)*5)%16]
 }
 
 // get finds worker w's block, nil if the overlay has none.

@@ -93,6 +93,7 @@ func (r *router) forget(f pg.RelFork) error {
 		return nil
 	}
 	delete(r.rels, f)
+	r.recentRels.slot(f).v = nil
 	return r.sendAll(item{kind: itemTruncate, rel: rel})
 }
 
@@ -147,7 +148,7 @@ func (r *router) truncateVM(rec *wal.Record, vm pg.RelFork, heapBlocks pg.BlockN
 		return nil
 	}
 	return r.send(r.owner(vm, last), item{
-		kind: itemTruncateVM, blk: last, rel: r.rels[vm], rec: rec, vm: redo.VMClear{Heap: heapBlocks},
+		kind: itemTruncateVM, blk: last, rel: r.rels[vm], rec: rec, vm: &redo.VMClear{Heap: heapBlocks},
 	})
 }
 
@@ -245,6 +246,7 @@ func (r *router) copyRelation(from *relation, f pg.RelFork) error {
 	to.created, to.size = true, from.size
 	r.rels[f] = to
 	delete(r.dropped, f.RelFileLocator)
+	r.recentRels.slot(f).v = nil
 	buf := make([]byte, pg.BlockSize)
 	for w := range from.blocks {
 		for n, b := range from.blocks[w] {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"redoubt/internal/pg"
+	"redoubt/internal/pg/wal"
 )
 
 // TestWorkers: any number of workers, and any memory, leave the same pages
@@ -109,5 +110,40 @@ func TestCleanBaseFromTheFuture(t *testing.T) {
 	}
 	if future == 0 {
 		t.Error("no page is from the future")
+	}
+}
+
+// TestRecycledBatches spoils every batch as soon as it is given back: nobody
+// may look at its records any more.
+func TestRecycledBatches(t *testing.T) {
+	w := demoSpan(t)
+	want := states(t, play(t, Config{Workers: 2}, w.wal, Span{Range: w.span}, w.base))
+	for _, workers := range []int{1, 3} {
+		e := New(Config{Workers: workers}, w.wal, Span{Range: w.span})
+		t.Cleanup(func() { _ = e.Close() })
+		if _, err := e.Scan(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.base.walk(e); err != nil {
+			t.Fatal(err)
+		}
+		e.SetBase(Base{Checksums: true})
+		spoilt := 0
+		st := &stream{src: w.wal, span: w.span, kept: true}
+		res, err := e.replay(t.Context(), st.each, func(b *batch) {
+			for i := range b.recs {
+				b.recs[i] = wal.Record{Rmgr: 255, LSN: 1, End: 1, Blocks: b.recs[i].Blocks[:0]}
+			}
+			clear(b.refs)
+			spoilt++
+			st.recycle(b)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sameStates(t, fmt.Sprintf("%d workers", workers), states(t, res), want)
+		if spoilt == 0 {
+			t.Error("no batch was given back")
+		}
 	}
 }

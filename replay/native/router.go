@@ -3,6 +3,7 @@ package native
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -21,11 +22,21 @@ const (
 type router struct {
 	*Engine
 	ctx     context.Context
-	in      []chan []item
+	queues  []*queue
 	pending [][]item
+	sent    []uint64 // items queued so far, by worker
+	lent    []lent   // batches that workers may still point into, the oldest first
+	recycle func(*batch)
 	clears  []redo.VMClear
 	slru    []redo.SLRUOp
 	taint   map[pg.RmgrID]int64 // records of unknown redo that change more than their blocks
+}
+
+// lent is a batch and how many items each worker has to work off before
+// nobody points into it any more.
+type lent struct {
+	batch *batch
+	until []uint64
 }
 
 // Replay reads the span's WAL again and applies it. An error says that the
@@ -33,25 +44,29 @@ type router struct {
 // are data in the Result.
 func (e *Engine) Replay(ctx context.Context) (*Result, error) {
 	st := &stream{src: e.src, span: e.span.Range, seen: e.cfg.Progress, kept: true}
-	return e.replay(ctx, st.each)
+	return e.replay(ctx, st.each, st.recycle)
 }
 
-// replay is Replay of what read hands it.
-func (e *Engine) replay(ctx context.Context, read feed) (*Result, error) {
+// replay is Replay of what read hands it. recycle takes the batches that
+// nobody points into any more.
+func (e *Engine) replay(ctx context.Context, read feed, recycle func(*batch)) (*Result, error) {
 	g, ctx := errgroup.WithContext(ctx)
-	r := &router{Engine: e, ctx: ctx, pending: make([][]item, e.workers), taint: make(map[pg.RmgrID]int64)}
+	r := &router{
+		Engine: e, ctx: ctx, recycle: recycle,
+		pending: make([][]item, e.workers), sent: make([]uint64, e.workers), taint: make(map[pg.RmgrID]int64),
+	}
 	workers := make([]*worker, e.workers)
 	for i := range workers {
-		ch := make(chan []item, workerDepth)
-		r.in = append(r.in, ch)
+		q := newQueue()
+		r.queues = append(r.queues, q)
 		w := &worker{n: i, env: &e.env, clean: e.span.Clean, store: e.stores[i], max: e.cfg.MaxFindings}
 		workers[i] = w
-		g.Go(func() error { return w.run(ch) })
+		g.Go(func() error { return w.run(q) })
 	}
 	g.Go(func() error {
 		defer func() {
-			for _, ch := range r.in {
-				close(ch)
+			for _, q := range r.queues {
+				close(q.in)
 			}
 		}()
 		if err := read(ctx, r.batch); err != nil {
@@ -71,12 +86,28 @@ func (r *router) batch(b *batch) error {
 			return fmt.Errorf("replay %s record at %s: %w", b.recs[i].Rmgr, b.recs[i].LSN, err)
 		}
 	}
+	r.lent = append(r.lent, lent{b, slices.Clone(r.sent)})
+	r.returned()
 	return nil
+}
+
+// returned recycles the batches that the workers are done with.
+func (r *router) returned() {
+	for len(r.lent) > 0 {
+		for w, n := range r.lent[0].until {
+			if r.queues[w].done.Load() < n {
+				return
+			}
+		}
+		r.recycle(r.lent[0].batch)
+		r.lent = r.lent[1:]
+	}
 }
 
 // send queues an item for worker w.
 func (r *router) send(w int, it item) error {
 	r.pending[w] = append(r.pending[w], it)
+	r.sent[w]++
 	if len(r.pending[w]) < workerBatch {
 		return nil
 	}
@@ -85,9 +116,13 @@ func (r *router) send(w int, it item) error {
 
 func (r *router) push(w int) error {
 	items := r.pending[w]
-	r.pending[w] = make([]item, 0, workerBatch)
 	select {
-	case r.in[w] <- items:
+	case r.pending[w] = <-r.queues[w].spent:
+	default:
+		r.pending[w] = make([]item, 0, workerBatch)
+	}
+	select {
+	case r.queues[w].in <- items:
 		return nil
 	case <-r.ctx.Done():
 		return r.ctx.Err()
@@ -199,10 +234,11 @@ func (r *router) clearVM(rec *wal.Record, c redo.VMClear) error {
 	}
 	rel := r.relation(c.Page.RelFork)
 	rel.size = max(rel.size, c.Page.Number+1)
-	return r.send(r.owner(c.Page.RelFork, c.Page.Number), item{kind: itemClearVM, blk: c.Page.Number, rel: rel, rec: rec, vm: c})
+	return r.send(r.owner(c.Page.RelFork, c.Page.Number), item{kind: itemClearVM, blk: c.Page.Number, rel: rel, rec: rec, vm: &c})
 }
 
 func (r *router) slruOp(rec *wal.Record, op *redo.SLRUOp) error {
 	f, b := slruFork(op.Page.SLRU), pg.BlockNumber(op.Page.Page)
-	return r.send(r.owner(f, b), item{kind: itemSLRU, blk: b, rel: r.relation(f), rec: rec, slru: *op})
+	own := *op // r.slru is filled again
+	return r.send(r.owner(f, b), item{kind: itemSLRU, blk: b, rel: r.relation(f), rec: rec, slru: &own})
 }

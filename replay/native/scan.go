@@ -104,11 +104,15 @@ func (e *Engine) touch(f pg.RelFork, b pg.BlockNumber, build bool) {
 	if f.Fork == pg.FSMFork || !e.wanted(f, b) {
 		return
 	}
-	t := e.touched[f]
-	if t == nil {
-		t = &touch{}
-		e.touched[f] = t
+	c := e.recentTouched.slot(f)
+	if c.v == nil || c.fork != f {
+		c.fork, c.v = f, e.touched[f]
+		if c.v == nil {
+			c.v = &touch{}
+			e.touched[f] = c.v
+		}
 	}
+	t := c.v
 	if t.all.add(b) && build {
 		t.need.add(b)
 	}

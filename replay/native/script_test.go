@@ -123,7 +123,7 @@ func (s *script) play(cfg Config, base *memory) *Result {
 		s.t.Fatal(err)
 	}
 	e.SetBase(Base{CommitTs: true})
-	res, err := e.replay(context.Background(), s.feed)
+	res, err := e.replay(context.Background(), s.feed, func(*batch) {})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -54,18 +54,19 @@ func (s *store) load(b *block) ([]byte, error) {
 	if b.page != nil {
 		return b.page, nil
 	}
-	p, err := s.room()
+	p, zero, err := s.room()
 	if err != nil {
 		return nil, err
 	}
-	if b.onDisk {
+	switch {
+	case b.onDisk:
 		if err := s.scratch.get(b.slot, p); err != nil {
 			s.pool = append(s.pool, p)
 			return nil, err
 		}
 		s.scratch.release(b.slot)
 		b.onDisk = false
-	} else {
+	case !zero:
 		clear(p)
 	}
 	b.page, b.at = p, len(s.resident)
@@ -73,12 +74,13 @@ func (s *store) load(b *block) ([]byte, error) {
 	return p, nil
 }
 
-// room finds memory for one page, evicting another if it must (CLOCK).
-func (s *store) room() ([]byte, error) {
+// room finds memory for one page, evicting another if it must (CLOCK), and
+// says whether it is all zeros.
+func (s *store) room() (p []byte, zero bool, err error) {
 	if n := len(s.pool); n > 0 {
 		p := s.pool[n-1]
 		s.pool = s.pool[:n-1]
-		return p, nil
+		return p, false, nil
 	}
 	for s.held >= s.budget && len(s.resident) > 0 {
 		if s.hand >= len(s.resident) {
@@ -86,13 +88,14 @@ func (s *store) room() ([]byte, error) {
 		}
 		b := s.resident[s.hand]
 		if !b.recent {
-			return s.evict(b)
+			p, err := s.evict(b)
+			return p, false, err
 		}
 		b.recent = false
 		s.hand++
 	}
 	s.held++
-	return make([]byte, pg.BlockSize), nil
+	return make([]byte, pg.BlockSize), true, nil
 }
 
 // evict moves b's page to the scratch file and returns its memory.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/mask"
@@ -31,9 +32,20 @@ type item struct {
 	blk     pg.BlockNumber
 	rel     *relation
 	rec     *wal.Record
-	vm      redo.VMClear
-	slru    redo.SLRUOp
+	vm      *redo.VMClear
+	slru    *redo.SLRUOp
 	done    chan<- struct{} // of itemBarrier
+}
+
+// queue is how the router hands items to one worker.
+type queue struct {
+	in    chan []item
+	spent chan []item   // slices that were worked off, to be filled again
+	done  atomic.Uint64 // items worked off
+}
+
+func newQueue() *queue {
+	return &queue{in: make(chan []item, workerDepth), spent: make(chan []item, workerDepth)}
 }
 
 // worker owns the blocks that hash to its number.
@@ -80,18 +92,23 @@ func panicError(p any) error {
 	return fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 }
 
-// run works until in is closed or an item fails.
-func (w *worker) run(in <-chan []item) (err error) {
+// run works until the queue is closed or an item fails.
+func (w *worker) run(q *queue) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = panicError(p)
 		}
 	}()
-	for items := range in {
+	for items := range q.in {
 		for i := range items {
 			if err := w.do(&items[i]); err != nil {
 				return err
 			}
+		}
+		q.done.Add(uint64(len(items)))
+		select {
+		case q.spent <- items[:0]:
+		default:
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package redo
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -153,15 +154,15 @@ func checkItems(p page.Page) error {
 	if special != maxAlign(special) {
 		return fmt.Errorf("page pointers are corrupt: special %d is not aligned", special)
 	}
-	total := 0
-	for n := 1; n <= p.NumItems(); n++ {
-		id := p.ItemID(n)
+	total, upper := 0, p.Upper()
+	for at, pointers := 0, linePointers(p); at < len(pointers); at += page.ItemIDSize {
+		id := page.ItemID(binary.LittleEndian.Uint32(pointers[at:]))
 		if id.Flags() == page.LPUnused || !id.HasStorage() {
 			continue
 		}
 		length := maxAlign(id.Len())
-		if id.Offset() < p.Upper() || id.Offset()+length > special {
-			return fmt.Errorf("line pointer %d is corrupt: offset %d, length %d", n, id.Offset(), id.Len())
+		if id.Offset() < upper || id.Offset()+length > special {
+			return fmt.Errorf("line pointer %d is corrupt: offset %d, length %d", at/page.ItemIDSize+1, id.Offset(), id.Len())
 		}
 		total += length
 	}
@@ -174,28 +175,67 @@ func checkItems(p page.Page) error {
 // compactItems moves the items of a page that checkItems passed to the end of
 // the page, in the order of their line pointers, and wipes what unused line
 // pointers still say. It returns how many are unused and the last used one.
+//
+// Most items of a page that was compacted before lie in order still: those at
+// its end stay where they are, and neighbours move together.
 func compactItems(p page.Page) (unused, lastUsed int) {
-	var old [pg.BlockSize]byte
-	upper := p.Special()
-	copy(old[p.Upper():upper], p[p.Upper():upper])
-	for n := 1; n <= p.NumItems(); n++ {
-		id := p.ItemID(n)
+	m := mover{page: p, upper: p.Special()}
+	for at, pointers := 0, linePointers(p); at < len(pointers); at += page.ItemIDSize {
+		id := page.ItemID(binary.LittleEndian.Uint32(pointers[at:]))
 		if id.Flags() == page.LPUnused {
-			p.SetItemID(n, 0)
+			binary.LittleEndian.PutUint32(pointers[at:], 0)
 			unused++
 			continue
 		}
-		lastUsed = n
-		if !id.HasStorage() {
-			continue
+		lastUsed = at/page.ItemIDSize + 1
+		if id.HasStorage() {
+			off := m.move(id.Offset(), maxAlign(id.Len()))
+			binary.LittleEndian.PutUint32(pointers[at:], uint32(page.MakeItemID(off, id.Flags(), id.Len())))
 		}
-		length := maxAlign(id.Len())
-		upper -= length
-		copy(p[upper:upper+length], old[id.Offset():])
-		p.SetItemID(n, page.MakeItemID(upper, id.Flags(), id.Len()))
 	}
-	p.SetUpper(upper)
+	m.flush()
+	p.SetUpper(m.upper)
 	return unused, lastUsed
+}
+
+// linePointers are the bytes of the line pointers, for loops over all of them.
+func linePointers(p page.Page) []byte {
+	return p[page.HeaderSize:][:p.NumItems()*page.ItemIDSize]
+}
+
+// mover moves items downwards from the end of a page, one below the other.
+type mover struct {
+	page  page.Page
+	upper int // where the item moved last starts
+	// A run of neighbours that is still to be moved to upper: where it lies.
+	from, to int
+	saved    bool
+	old      [pg.BlockSize]byte // with saved: the page before anything moved
+}
+
+// move places the item of length bytes at off and returns its new offset.
+func (m *mover) move(off, length int) int {
+	if off+length != m.from {
+		m.flush()
+		m.to = off + length
+	}
+	m.from = off
+	m.upper -= length
+	return m.upper
+}
+
+// flush moves the run. One that is where it should be needs no copy as long as
+// nothing before it was moved over it.
+func (m *mover) flush() {
+	if m.to == 0 || m.from == m.upper && !m.saved {
+		return
+	}
+	if !m.saved {
+		low, high := m.page.Upper(), m.page.Special()
+		copy(m.old[low:high], m.page[low:high])
+		m.saved = true
+	}
+	copy(m.page[m.upper:], m.old[m.from:m.to])
 }
 
 // pageTruncateLinePointerArray is PageTruncateLinePointerArray

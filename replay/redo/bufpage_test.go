@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -191,4 +192,23 @@ func FuzzPagePrimitives(f *testing.F) {
 			}
 		}
 	})
+}
+
+// BenchmarkRepairFragmentation is what prune records ask for most: a page that
+// was compacted before, one item in its middle gone and a few new ones.
+func BenchmarkRepairFragmentation(b *testing.B) {
+	p := itemsPage(b, slices.Repeat([]int{120}, 58)...)
+	if err := pageRepairFragmentation(p, 17); err != nil {
+		b.Fatal(err)
+	}
+	p.SetItemID(30, 0)
+	p.SetItemID(55, 0)
+	work := make(page.Page, pg.BlockSize)
+	b.SetBytes(pg.BlockSize)
+	for b.Loop() {
+		copy(work, p)
+		if err := pageRepairFragmentation(work, 17); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
