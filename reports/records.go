@@ -38,10 +38,10 @@ func recordsOf(d *finding.Discrepancy) *recordsView {
 	from, to := max(0, at-recordsBefore), min(len(rows), at+recordsAfter)
 	v.Rows = rows[from:to]
 	if from > 0 {
-		v.Before = count(int64(from), "record") + " before these"
+		v.Before = number(int64(from)) + " more before these in the JSON"
 	}
 	if n := len(rows) - to; n > 0 {
-		v.After = count(int64(n), "more record") + ", the last at " + rows[len(rows)-1].LSN
+		v.After = number(int64(n)) + " more after these in the JSON"
 	}
 	return v
 }
