@@ -113,8 +113,10 @@ func (r *run) addSize(f pg.RelFork, in compare.SizeInput) {
 		return
 	}
 	rel := finding.RelationOf(f)
+	end := max(in.Official, 0) // the official fork ends at file and offset, so that a finding that grows is another one
 	r.sizes = append(r.sizes, sizeFinding{f, in, finding.Discrepancy{
-		Relation: &rel, File: datadir.RelPath(f, 0, r.versionDir()), Kind: res.Kind, Severity: res.Severity,
+		Relation: &rel, File: datadir.RelPath(f, uint32(end/pg.BlocksPerFile), r.versionDir()),
+		Offset: end%pg.BlocksPerFile*pg.BlockSize + int64(in.TornTail), Kind: res.Kind, Severity: res.Severity,
 		Blame: res.Blame, Explanation: res.Explanation,
 	}})
 }
