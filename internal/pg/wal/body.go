@@ -32,8 +32,12 @@ func (r *Record) is(rmgr pg.RmgrID, op uint8) (bool, error) {
 }
 
 // CheckOp says whether the record's operation is one that its resource manager
-// has; the error is a *DialectError.
+// has, which of an extension's only the extension knows; the error is a
+// *DialectError.
 func (r *Record) CheckOp() error {
+	if r.Rmgr.Custom() {
+		return nil
+	}
 	_, err := r.is(r.Rmgr, r.Op())
 	return err
 }
