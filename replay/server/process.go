@@ -107,7 +107,7 @@ func (p *process) await(ctx context.Context, out *output, exited chan struct{}) 
 	for {
 		select {
 		case <-exited:
-			return nil
+			return p.dir.within()
 		case <-promoted:
 			promoted = nil
 			_ = p.cmd.Process.Signal(syscall.SIGINT) // fast shutdown, with a checkpoint
