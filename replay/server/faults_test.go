@@ -102,10 +102,10 @@ func TestFaults(t *testing.T) {
 		want   func(error) bool
 	}{
 		{"disk, base too large", func(c *Config) { c.Disk = 8 << 20 }, limit("disk")},
-		{"disk, grown by recovery", func(c *Config) { c.Disk = 0; c.Disk = w.copied(t, end) + 1<<20 }, limit("disk")},
+		{"disk, grown by recovery", func(c *Config) { c.Disk = 0; c.Disk = w.copied(t, end) + 256<<10 }, limit("disk")},
 		{"disk, floor", func(c *Config) { c.MinFree = 1 << 60 }, limit("disk")},
 		{"memory", func(c *Config) { c.Memory = 24 << 20 }, limit("memory")},
-		{"time", func(c *Config) { c.Time = 400 * time.Millisecond }, limit("time")},
+		{"time", func(c *Config) { c.Time = 100 * time.Millisecond }, limit("time")},
 		{"no binary", func(c *Config) { c.Bins = Bins{Dir: w.cluster.Dir("empty")} }, none("postgres --version")},
 		{"another major", func(c *Config) { c.Bins = Bins{Dirs: map[int]string{17: "/usr/lib/postgresql/15/bin"}} }, none("")},
 		{"no user", func(c *Config) { c.User = "no-such-user" }, none("no-such-user")},
