@@ -52,7 +52,7 @@ func Open(ctx context.Context, store *storage.Store, layout Layout, opt Options)
 		opt.Timeline = "main"
 	}
 	for _, id := range []string{opt.Tenant, opt.Timeline} {
-		if !ValidID(id) {
+		if !storage.ValidName(id) {
 			return nil, fmt.Errorf("open archive %s: %q can't be the name of a tenant or timeline: want 1 to 64 of A-Z a-z 0-9 . _ -", store.Location(), id)
 		}
 	}
@@ -104,12 +104,6 @@ func (a *Archive) Timeline(ctx context.Context, tenant, timeline string) (*Timel
 	return nil, fmt.Errorf("open timeline %s/%s at %s: %w", tenant, timeline, a.store.Location(), storage.ErrNotExist)
 }
 
-// Names of the parts of a timeline in the redoubt layout.
-const (
-	walDir       = "wal"
-	snapshotsDir = "snapshots"
-)
-
 func (a *Archive) redoubtTimelines(ctx context.Context) (found []*Timeline, strays []string, err error) {
 	tenants, strays, err := subdirs(ctx, a.store, "")
 	if err != nil {
@@ -145,7 +139,7 @@ func (a *Archive) redoubtTimeline(ctx context.Context, tenant, id string) (*Time
 	}
 	known := false
 	for _, p := range parts {
-		if p == walDir || p == snapshotsDir {
+		if p == storage.WALDir || p == storage.SnapshotsDir {
 			known = true
 		} else {
 			strays = append(strays, prefix+p+"/")
@@ -161,11 +155,11 @@ func (a *Archive) redoubtTimeline(ctx context.Context, tenant, id string) (*Time
 	if err != nil {
 		return nil, nil, err
 	}
-	walStore, err := place.Sub(walDir)
+	walStore, err := place.Sub(storage.WALDir)
 	if err != nil {
 		return nil, nil, err
 	}
-	snapshots, err := place.Sub(snapshotsDir)
+	snapshots, err := place.Sub(storage.SnapshotsDir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -182,29 +176,13 @@ func subdirs(ctx context.Context, s *storage.Store, prefix string) (dirs, strays
 		name := strings.TrimSuffix(strings.TrimPrefix(o.Key, prefix), "/")
 		switch {
 		case o.Key == prefix: // a marker object
-		case o.Dir && ValidID(name):
+		case o.Dir && storage.ValidName(name):
 			dirs = append(dirs, name)
 		default:
 			strays = append(strays, o.Key)
 		}
 	}
 	return dirs, strays, nil
-}
-
-// ValidID reports whether s can name a tenant or a timeline in the redoubt
-// layout: 1 to 64 of A-Z a-z 0-9 . _ -, but not "." or "..".
-func ValidID(s string) bool {
-	if len(s) < 1 || len(s) > 64 || s == "." || s == ".." {
-		return false
-	}
-	for _, c := range []byte(s) {
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == '-':
-		default:
-			return false
-		}
-	}
-	return true
 }
 
 // errNothing says that a location looks like no layout.

@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"redoubt/internal/compress/compresstest"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
 	"redoubt/internal/pg/walfile"
@@ -253,7 +254,7 @@ func TestDecompression(t *testing.T) {
 	data := segment(1, 2, testSysid)
 	for _, c := range walfile.All() {
 		t.Run(c.String(), func(t *testing.T) {
-			packed := compressAs(t, c, data)
+			packed := compresstest.As(t, c, data)
 			s := mem(t)
 			put(t, s, "", 1, 1, 1)
 			tl := timeline(t, s)
@@ -275,11 +276,11 @@ func TestDecompression(t *testing.T) {
 				"one byte":        packed[:1],
 				"cut":             packed[:len(packed)/2],
 				"its last byte":   packed[:len(packed)-1],
-				"half a segment":  compressAs(t, c, data[:testSize/2]),
-				"a byte too few":  compressAs(t, c, data[:testSize-1]),
-				"a byte too much": compressAs(t, c, append(slices.Clone(data), 0)),
-				"a bomb":          compressAs(t, c, make([]byte, 3*testSize)),
-				"wrong suffix":    compressAs(t, walfile.All()[(int(c)+1)%6], data),
+				"half a segment":  compresstest.As(t, c, data[:testSize/2]),
+				"a byte too few":  compresstest.As(t, c, data[:testSize-1]),
+				"a byte too much": compresstest.As(t, c, append(slices.Clone(data), 0)),
+				"a bomb":          compresstest.As(t, c, make([]byte, 3*testSize)),
+				"wrong suffix":    compresstest.As(t, walfile.All()[(int(c)+1)%6], data),
 			} {
 				var d *DamagedError
 				if _, err := open(bad); !errors.As(err, &d) || d.Key != name(1, 2)+c.Suffix() {
@@ -310,7 +311,7 @@ func TestTwoCopies(t *testing.T) {
 	ctx := context.Background()
 	s := mem(t)
 	put(t, s, "", 1, 1, 2)
-	storagetest.Put(t, s, name(1, 2)+".gz", compressAs(t, walfile.Gzip, segment(1, 99, testSysid)))
+	storagetest.Put(t, s, name(1, 2)+".gz", compresstest.As(t, walfile.Gzip, segment(1, 99, testSysid)))
 	read := func() []byte {
 		t.Helper()
 		rc, err := timeline(t, s).OpenSegment(ctx, 1, 2)
@@ -345,7 +346,7 @@ func TestFaults(t *testing.T) {
 	s := mem(t)
 	put(t, s, "", 1, 1, 1)
 	data := segment(1, 2, testSysid)
-	storagetest.Put(t, s, name(1, 2)+".zst", compressAs(t, walfile.Zstd, data))
+	storagetest.Put(t, s, name(1, 2)+".zst", compresstest.As(t, walfile.Zstd, data))
 	read := func(fail func(int64, storagetest.Op, string) error) ([]byte, int64, error) {
 		faulty, calls := storagetest.Inject(s, fail)
 		a, err := Open(ctx, faulty, Auto, quick)

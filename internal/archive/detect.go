@@ -58,7 +58,7 @@ func plainUnlessBoth(ctx context.Context, s *storage.Store, dirs []string) (Layo
 // holds a timeline with WAL.
 func anyRedoubt(ctx context.Context, s *storage.Store, dirs []string) (bool, error) {
 	for _, dir := range dirs {
-		if !ValidID(dir[:len(dir)-1]) {
+		if !storage.ValidName(dir[:len(dir)-1]) {
 			continue
 		}
 		timelines, _, err := subdirs(ctx, s, dir)
@@ -66,7 +66,7 @@ func anyRedoubt(ctx context.Context, s *storage.Store, dirs []string) (bool, err
 			return false, err
 		}
 		for _, tl := range timelines {
-			for _, err := range s.List(ctx, dir+tl+"/"+walDir+"/", storage.ListOptions{Dirs: true}) {
+			for _, err := range s.List(ctx, dir+tl+"/"+storage.WALDir+"/", storage.ListOptions{Dirs: true}) {
 				return err == nil, err // one entry is enough
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"redoubt/internal/compress"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
 	"redoubt/internal/pg/walfile"
@@ -71,7 +72,7 @@ func (f *file) Read(p []byte) (int, error) {
 
 func (f *file) read(p []byte) (int, error) {
 	if f.dec == nil {
-		d, err := decompress(f.raw, f.entry.Compression)
+		d, err := compress.NewReader(f.raw, f.entry.Compression)
 		if err != nil {
 			return 0, err
 		}

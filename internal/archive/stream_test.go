@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"redoubt/internal/compress/compresstest"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
 	"redoubt/internal/pg/walfile"
@@ -63,7 +64,7 @@ func TestStream(t *testing.T) {
 	var want []byte
 	for n := pg.SegmentNo(1); n <= 6; n++ {
 		c := walfile.Compression((n - 1) % 4)
-		storagetest.Put(t, s, name(1, n)+c.Suffix(), compressAs(t, c, segment(1, n, testSysid)))
+		storagetest.Put(t, s, name(1, n)+c.Suffix(), compresstest.As(t, c, segment(1, n, testSysid)))
 		want = append(want, segment(1, n, testSysid)...)
 	}
 	src := source(t, s, 0)
@@ -253,7 +254,7 @@ func TestOnS3(t *testing.T) {
 	var want []byte
 	for n := pg.SegmentNo(1); n <= 3; n++ {
 		c := walfile.Compression(n - 1)
-		storagetest.Put(t, s, fmt.Sprintf("ten/tl/wal/%s%s", name(1, n), c.Suffix()), compressAs(t, c, segment(1, n, testSysid)))
+		storagetest.Put(t, s, fmt.Sprintf("ten/tl/wal/%s%s", name(1, n), c.Suffix()), compresstest.As(t, c, segment(1, n, testSysid)))
 		want = append(want, segment(1, n, testSysid)...)
 	}
 	got, err := readAllOf(t, s)
@@ -268,7 +269,7 @@ func BenchmarkStream(b *testing.B) {
 		b.Run(c.String(), func(b *testing.B) {
 			s := mem(b)
 			for n := pg.SegmentNo(1); n <= 16; n++ {
-				storagetest.Put(b, s, name(1, n)+c.Suffix(), compressAs(b, c, segment(1, n, testSysid)))
+				storagetest.Put(b, s, name(1, n)+c.Suffix(), compresstest.As(b, c, segment(1, n, testSysid)))
 			}
 			src := source(b, s, 1)
 			b.SetBytes(16 * testSize)

@@ -225,7 +225,7 @@ func (t *Timeline) Snapshots(ctx context.Context) ([]string, error) {
 
 // Snapshot is a handle on one base backup's files.
 func (t *Timeline) Snapshot(name string) (*storage.Store, error) {
-	if t.snapshots == nil || !ValidID(name) {
+	if t.snapshots == nil || !storage.ValidName(name) {
 		return nil, fmt.Errorf("open snapshot %q of %s/%s: %w", name, t.tenant, t.id, storage.ErrNotExist)
 	}
 	return t.snapshots.Sub(name)

@@ -117,6 +117,8 @@ func (c *cloud) Put(ctx context.Context, key string, r io.Reader, opt PutOptions
 	w, err := c.bucket.NewWriter(ctx, key, &blob.WriterOptions{
 		ContentType: "application/octet-stream",
 		IfNotExist:  opt.CreateOnly,
+		BufferSize:  c.partSize(),
+		BeforeWrite: c.inOnePiece,
 	})
 	if err != nil {
 		return c.fail(err)
@@ -144,6 +146,9 @@ func (c *cloud) fail(err error) error {
 	if c.bucket.ErrorAs(err, &api) && api.ErrorCode() == "NoSuchBucket" {
 		return errors.New("there is no such bucket: " + text) // not a missing object
 	}
+	if api != nil && api.ErrorCode() == "NotImplemented" {
+		return fmt.Errorf("%w: %s", ErrUnsupported, text)
+	}
 	for _, ended := range []error{context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, ended) {
 			return ended
@@ -154,6 +159,8 @@ func (c *cloud) fail(err error) error {
 		return ErrNotExist
 	case gcerrors.FailedPrecondition, gcerrors.AlreadyExists:
 		return fmt.Errorf("%w: %s", ErrExist, text)
+	case gcerrors.Unimplemented:
+		return fmt.Errorf("%w: %s", ErrUnsupported, text)
 	case gcerrors.PermissionDenied:
 		return fmt.Errorf("%w: %s", ErrPermission, text)
 	case gcerrors.Canceled:

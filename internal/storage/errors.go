@@ -14,6 +14,8 @@ var (
 	ErrPermission = errors.New("access is denied")
 	ErrIrregular  = errors.New("not a regular file: links and devices are not followed")
 	ErrKey        = errors.New("invalid key")
+	// ErrUnsupported is a store's answer to what it can't do, such as a write on a condition.
+	ErrUnsupported = errors.New("the store can't do that")
 )
 
 // Error names the location and the key of what failed. Its text holds no
@@ -55,7 +57,7 @@ func Transient(err error) bool {
 	if err == nil {
 		return false
 	}
-	for _, final := range []error{ErrNotExist, ErrExist, ErrPermission, ErrIrregular, ErrKey,
+	for _, final := range []error{ErrNotExist, ErrExist, ErrPermission, ErrIrregular, ErrKey, ErrUnsupported, ErrConflict,
 		context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, final) {
 			return false

@@ -61,19 +61,35 @@ type Entry struct {
 // Parse makes out what a key names. It sets Key, Compression and the name.
 func Parse(key string, segmentSize int64) Entry {
 	e := Entry{Key: key}
-	name := key
-	for _, c := range All()[1:] {
-		if s, ok := strings.CutSuffix(key, c.Suffix()); ok {
-			name, e.Compression = s, c
-			break
-		}
-	}
-	f, err := wal.ParseFileName(name, segmentSize)
+	e.Compression = CompressionOf(key)
+	f, err := wal.ParseFileName(strings.TrimSuffix(key, e.Compression.Suffix()), segmentSize)
 	if err != nil {
 		return Entry{Key: key}
 	}
 	e.FileName = f
 	return e
+}
+
+// KindOf is what a name is that PostgreSQL may give, in a cluster of whatever
+// segment size, to a file of an archive; a compression's end is no part of
+// such a name. Anything else is Unexpected.
+func KindOf(name string) wal.FileKind {
+	for size := int64(pg.MinSegmentSize); size <= pg.MaxSegmentSize; size *= 2 {
+		if f, err := wal.ParseFileName(name, size); err == nil {
+			return f.Kind
+		}
+	}
+	return Unexpected
+}
+
+// CompressionOf is how a file is compressed, by the end of its key.
+func CompressionOf(key string) Compression {
+	for _, c := range All()[1:] {
+		if strings.HasSuffix(key, c.Suffix()) {
+			return c
+		}
+	}
+	return None
 }
 
 // Name is the file's name as PostgreSQL spells it: the key without what the

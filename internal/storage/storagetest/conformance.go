@@ -31,6 +31,12 @@ func Conformance(t *testing.T, open func(t *testing.T) *storage.Store) {
 		"keys":              keys,
 		"narrowed":          narrowed,
 		"cancelled context": cancelled,
+		"put once":          putOnce,
+		"put once, new":     putOnceNew,
+		"put once, damaged": putOnceDamaged,
+		"put once, race":    putOnceRace,
+		"put once, source":  putOnceSources,
+		"confined":          confined,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}

@@ -1,4 +1,4 @@
-package archive
+package compress
 
 import (
 	"bufio"
@@ -19,9 +19,10 @@ import (
 // decompressor may hold: 128 MiB, what `zstd -d` accepts without being told.
 const maxWindow = 128 << 20
 
-// decompress returns the decompressed bytes of r. Its errors are those of r,
-// or say what is wrong with the compressed data. Closing it does not close r.
-func decompress(r io.Reader, c walfile.Compression) (io.ReadCloser, error) {
+// NewReader returns the decompressed bytes of r. Its errors are those of r, or
+// say what is wrong with the compressed data. Closing it does not close r. How
+// much it yields is for the caller to bound.
+func NewReader(r io.Reader, c walfile.Compression) (io.ReadCloser, error) {
 	switch c {
 	case walfile.None:
 		return io.NopCloser(r), nil

@@ -1,4 +1,4 @@
-package archive
+package compress
 
 import (
 	"bytes"
@@ -7,55 +7,104 @@ import (
 	"os/exec"
 	"testing"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
-	"github.com/pierrec/lz4/v4"
 	"github.com/ulikunitz/xz"
 
+	"redoubt/internal/compress/compresstest"
 	"redoubt/internal/pg/walfile"
 )
 
-// compressAs compresses data; bzip2, which Go only reads, by the program.
-func compressAs(t testing.TB, c walfile.Compression, data []byte) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	var w io.WriteCloser
-	var err error
-	switch c {
-	case walfile.None:
-		return data
-	case walfile.Zstd:
-		w, err = zstd.NewWriter(&out)
-	case walfile.LZ4:
-		w = lz4.NewWriter(&out)
-	case walfile.Gzip:
-		w, err = gzip.NewWriterLevel(&out, gzip.BestSpeed)
-	case walfile.XZ:
-		w, err = xz.NewWriter(&out)
-	case walfile.Bzip2:
-		cmd := exec.Command("bzip2", "-c")
-		cmd.Stdin = bytes.NewReader(data)
-		packed, err := cmd.Output()
-		if err != nil {
-			t.Skipf("SKIPPED PROOF: the program bzip2 is needed: %v", err)
+// sample is compressible as WAL is: runs, and bytes that look like chance.
+var sample = func() []byte {
+	data := make([]byte, 1<<20)
+	for i, x := 0, uint32(1); i < len(data); i++ {
+		if x = x*1664525 + 1013904223; i%64 < 24 {
+			data[i] = byte(x >> 24)
 		}
-		return packed
 	}
-	if err == nil {
-		_, err = w.Write(data)
+	return data
+}()
+
+// What is written is what is read, by us and by the programs of the formats.
+func TestWriter(t *testing.T) {
+	programs := map[walfile.Compression]string{walfile.Zstd: "zstd", walfile.LZ4: "lz4", walfile.Gzip: "gzip"}
+	for _, c := range Written() {
+		for range 2 { // the second time out of the pool
+			var out bytes.Buffer
+			w, err := NewWriter(&out, c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(w, bytes.NewReader(sample)); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+			r, err := NewReader(bytes.NewReader(out.Bytes()), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, sample) {
+				t.Errorf("%s: read %d bytes back: %v", c, len(got), err)
+			}
+			program, err := exec.LookPath(programs[c])
+			if err != nil {
+				continue
+			}
+			cmd := exec.Command(program, "-dc")
+			cmd.Stdin = &out
+			if got, err := cmd.Output(); err != nil || !bytes.Equal(got, sample) {
+				t.Errorf("%s: %s reads %d bytes: %v", c, program, len(got), err)
+			}
+		}
 	}
-	if err == nil {
-		err = w.Close()
+	for _, c := range []walfile.Compression{walfile.Bzip2, walfile.XZ, 99} {
+		if _, err := NewWriter(io.Discard, c); err == nil {
+			t.Errorf("%s is written", c)
+		}
 	}
-	if err != nil {
-		t.Fatal(err)
+}
+
+func TestParse(t *testing.T) {
+	for _, c := range Written() {
+		found := false
+		for name := range names {
+			if got, err := Parse(name); err == nil && got == c {
+				found = true
+			}
+		}
+		if !found {
+			t.Errorf("%s has no name", c)
+		}
 	}
-	return out.Bytes()
+	if _, err := Parse("bzip2"); err == nil {
+		t.Error("bzip2 is written")
+	}
+}
+
+func BenchmarkWriter(b *testing.B) {
+	for _, c := range Written() {
+		b.Run(c.String(), func(b *testing.B) {
+			b.SetBytes(int64(len(sample)))
+			for b.Loop() {
+				w, err := NewWriter(io.Discard, c)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := w.Write(sample); err != nil {
+					b.Fatal(err)
+				}
+				if err := w.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
 
 // What the guard lets pass is what it was given, for whatever xz writes.
 func TestXZGuardPassesOn(t *testing.T) {
-	data := segment(1, 1, testSysid)
+	data := sample[:64<<10]
 	for _, args := range [][]string{{"-0"}, {"-6"}, {"-9"}, {"-1", "--block-size=65536"}, {"-C", "sha256"}, {"-C", "none"}, {"-T2", "-0"}} {
 		cmd := exec.Command("xz", append(args, "-c")...)
 		cmd.Stdin = bytes.NewReader(data)
@@ -70,7 +119,7 @@ func TestXZGuardPassesOn(t *testing.T) {
 				t.Errorf("xz %v: passed on %d of %d bytes: %v", args, len(passed), len(file), err)
 			}
 		}
-		d, err := decompress(bytes.NewReader(packed), walfile.XZ)
+		d, err := NewReader(bytes.NewReader(packed), walfile.XZ)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,7 +149,7 @@ func TestXZGuardRefusesHugeDictionary(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	d, err := decompress(&out, walfile.XZ)
+	d, err := NewReader(&out, walfile.XZ)
 	if err == nil {
 		_, err = io.ReadAll(d)
 	}
@@ -110,13 +159,13 @@ func TestXZGuardRefusesHugeDictionary(t *testing.T) {
 }
 
 func FuzzDecompress(f *testing.F) {
-	data := segment(1, 1, testSysid)[:600] // small, or minimizing takes all the time
+	data := sample[:600] // small, or minimizing takes all the time
 	for _, c := range walfile.All() {
-		f.Add(uint8(c), compressAs(f, c, data))
+		f.Add(uint8(c), compresstest.As(f, c, data))
 		f.Add(uint8(c), []byte{})
 	}
 	f.Fuzz(func(t *testing.T, c uint8, data []byte) {
-		d, err := decompress(bytes.NewReader(data), walfile.Compression(c%6))
+		d, err := NewReader(bytes.NewReader(data), walfile.Compression(c%6))
 		if err != nil {
 			return
 		}
@@ -127,7 +176,7 @@ func FuzzDecompress(f *testing.F) {
 }
 
 func FuzzXZGuard(f *testing.F) {
-	f.Add(compressAs(f, walfile.XZ, []byte("some text, some text, some text")))
+	f.Add(compresstest.As(f, walfile.XZ, []byte("some text, some text, some text")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		passed, _ := io.ReadAll(newXZGuard(bytes.NewReader(data)))
 		if !bytes.HasPrefix(data, passed) {
@@ -137,13 +186,13 @@ func FuzzXZGuard(f *testing.F) {
 }
 
 func BenchmarkDecompress(b *testing.B) {
-	data := bytes.Repeat(segment(1, 1, testSysid), 4)
+	data := bytes.Repeat(sample, 4)
 	for _, c := range walfile.All() {
 		b.Run(c.String(), func(b *testing.B) {
-			packed := compressAs(b, c, data)
+			packed := compresstest.As(b, c, data)
 			b.SetBytes(int64(len(data)))
 			for b.Loop() {
-				d, err := decompress(bytes.NewReader(packed), c)
+				d, err := NewReader(bytes.NewReader(packed), c)
 				if err != nil {
 					b.Fatal(err)
 				}
