@@ -23,6 +23,9 @@ func TestHeapProof(t *testing.T) {
 			t.Parallel()
 			safe := major == 15
 			c, p := startProof(t, major, pgtest.Checksums(safe), pgtest.FullPageWrites(safe), pgtest.Conf("wal_level", "logical"))
+			if *update && (major == 15 || major == 17) {
+				p.kept = map[string]realCase{}
+			}
 			heapWorkload(t, c)
 			p.run(c, pg.RmgrHeap, pg.RmgrHeap2)
 			p.wantOperations(major)

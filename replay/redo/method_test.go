@@ -13,42 +13,6 @@ import (
 	"redoubt/replay/redo"
 )
 
-// TestHashCases redoes records that PostgreSQL 17 wrote.
-func TestHashCases(t *testing.T) { replayCases(t, pg.RmgrHash) }
-
-// TestHashMutations redoes damaged records on damaged pages.
-func TestHashMutations(t *testing.T) { mutateCases(t, pg.RmgrHash, 300) }
-
-// FuzzHashRedo redoes records that may hold anything on pages that may hold anything.
-func FuzzHashRedo(f *testing.F) { fuzzCases(f, pg.RmgrHash) }
-
-// TestGistCases redoes records that PostgreSQL 17 wrote.
-func TestGistCases(t *testing.T) { replayCases(t, pg.RmgrGist) }
-
-// TestGistMutations redoes damaged records on damaged pages.
-func TestGistMutations(t *testing.T) { mutateCases(t, pg.RmgrGist, 300) }
-
-// FuzzGistRedo redoes records that may hold anything on pages that may hold anything.
-func FuzzGistRedo(f *testing.F) { fuzzCases(f, pg.RmgrGist) }
-
-// TestBRINCases redoes records that PostgreSQL 17 wrote.
-func TestBRINCases(t *testing.T) { replayCases(t, pg.RmgrBRIN) }
-
-// TestBRINMutations redoes damaged records on damaged pages.
-func TestBRINMutations(t *testing.T) { mutateCases(t, pg.RmgrBRIN, 300) }
-
-// FuzzBRINRedo redoes records that may hold anything on pages that may hold anything.
-func FuzzBRINRedo(f *testing.F) { fuzzCases(f, pg.RmgrBRIN) }
-
-// TestGenericCases redoes records that PostgreSQL 17 wrote.
-func TestGenericCases(t *testing.T) { replayCases(t, pg.RmgrGeneric) }
-
-// TestGenericMutations redoes damaged records on damaged pages.
-func TestGenericMutations(t *testing.T) { mutateCases(t, pg.RmgrGeneric, 1000) }
-
-// FuzzGenericRedo redoes records that may hold anything on pages that may hold anything.
-func FuzzGenericRedo(f *testing.F) { fuzzCases(f, pg.RmgrGeneric) }
-
 // caseOf is a copy of the first case whose name begins so.
 func caseOf(t *testing.T, rmgr pg.RmgrID, name string) realCase {
 	t.Helper()

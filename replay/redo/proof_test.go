@@ -136,6 +136,7 @@ func (p *proof) record(rec *wal.Record) {
 		}
 	}
 	p.countVariants(rec)
+	p.keepOther(rec)
 	for i := range rec.Blocks {
 		p.reference(rec, &rec.Blocks[i])
 	}

@@ -263,3 +263,36 @@ func TestTruncationsAddUp(t *testing.T) {
 		t.Errorf("cut %+v", alone)
 	}
 }
+
+// FuzzSLRUOps gives any bytes to the records that change SLRUs: an error, or
+// changes within a page, no more than the record can ask for.
+func FuzzSLRUOps(f *testing.F) {
+	f.Add(uint8(pg.RmgrTransaction), uint8(0x80), uint32(7), words(f, int64(5), uint32(2), uint32(1), uint32(9)), false)
+	f.Add(uint8(pg.RmgrMultiXact), uint8(0x20), uint32(0), u32s(5, 6, 1, 100, 4), true)
+	f.Add(uint8(pg.RmgrMultiXact), uint8(0x30), uint32(0), u32s(1, 1, 5, 6, 7), true)
+	f.Add(uint8(pg.RmgrCLOG), uint8(0x10), uint32(0), u32s(5, 0, 1, 1), true)
+	f.Fuzz(func(t *testing.T, rmgr, info uint8, xid uint32, main []byte, newer bool) {
+		major := 15
+		if newer {
+			major = 17
+		}
+		rec := slruRecord(pg.RmgrID(rmgr), info, major, pg.XID(xid), main)
+		if cuts, err := redo.SLRUTruncations(rec); err == nil && len(cuts) > 2 {
+			t.Fatalf("cuts %v", cuts)
+		}
+		ops, err := redo.SLRUOps(rec, true, nil)
+		if err != nil {
+			return
+		}
+		if len(ops) > 4+len(main) {
+			t.Fatalf("%d changes by %d bytes", len(ops), len(main))
+		}
+		p := make([]byte, pg.BlockSize)
+		for i := range ops {
+			if len(ops[i].Data) > 0 && int(ops[i].Offset)+len(ops[i].Data) > pg.BlockSize {
+				t.Fatalf("change %+v does not fit a page", ops[i])
+			}
+			ops[i].Apply(p)
+		}
+	})
+}
