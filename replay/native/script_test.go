@@ -109,6 +109,15 @@ func (s *script) play(cfg Config, base *memory) *Result {
 	if base == nil {
 		base = newMemory()
 	}
+	res, err := s.try(cfg, base)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return res
+}
+
+// try plays the script; the error is that of a record.
+func (s *script) try(cfg Config, base *memory) (*Result, error) {
 	cfg.Scratch = s.t.TempDir()
 	e := New(cfg, nil, Span{Range: pg.Range{From: 0x10000, To: 0x90000000}})
 	s.t.Cleanup(func() {
@@ -117,17 +126,13 @@ func (s *script) play(cfg Config, base *memory) *Result {
 		}
 	})
 	if err := e.scan(context.Background(), s.feed, &Scanned{}); err != nil {
-		s.t.Fatal(err)
+		return nil, err
 	}
 	if err := base.walk(e); err != nil {
-		s.t.Fatal(err)
+		return nil, err
 	}
 	e.SetBase(Base{CommitTs: true})
-	res, err := e.replay(context.Background(), s.feed, func(*batch) {})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return res
+	return e.replay(context.Background(), s.feed, func(*batch) {})
 }
 
 // table is a base with one relation, block i filled with byte i+1.
