@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"redoubt/internal/pg"
+	"redoubt/internal/pg/audit"
 	"redoubt/internal/pg/wal"
 	"redoubt/replay/redo"
 )
@@ -258,7 +259,7 @@ func (r *router) copyRelation(from *relation, f pg.RelFork) error {
 			db := to.make(dw, n)
 			state := *b
 			state.page, state.onDisk, state.recent = nil, false, false
-			state.hints = slices.Clone(b.hints)
+			state.hints, state.audit = slices.Clone(b.hints), audit.Block{}
 			*db = state
 			db.touched = true
 			copy(buf, p)

@@ -20,6 +20,8 @@ type Result struct {
 	// that change more than the blocks they reference: any block may be affected.
 	UnknownRelUpdates map[pg.RmgrID]int64
 
+	Audit Audit
+
 	e *Engine
 }
 
@@ -30,7 +32,9 @@ func (e *Engine) result(workers []*worker, unknown map[pg.RmgrID]int64) *Result 
 		res.MismatchCount += w.stats.mismatchCount
 		res.Mismatches = append(res.Mismatches, w.stats.mismatches...)
 		res.Evicted += w.store.evicted
+		res.Audit.add(&w.audit.Audit)
 	}
+	res.Audit.sort(e.cfg.MaxFindings)
 	slices.SortFunc(res.Mismatches, func(a, b Mismatch) int {
 		return cmp.Or(cmp.Compare(a.Record.LSN, b.Record.LSN), a.Block.Compare(b.Block))
 	})

@@ -59,7 +59,7 @@ func (e *Engine) replay(ctx context.Context, read feed, recycle func(*batch)) (*
 	for i := range workers {
 		q := newQueue()
 		r.queues = append(r.queues, q)
-		w := &worker{n: i, env: &e.env, clean: e.span.Clean, store: e.stores[i], max: e.cfg.MaxFindings}
+		w := &worker{n: i, env: &e.env, clean: e.span.Clean, store: e.stores[i], max: e.cfg.MaxFindings, audit: auditor{max: e.cfg.MaxFindings}}
 		workers[i] = w
 		g.Go(func() error { return w.run(q) })
 	}

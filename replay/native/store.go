@@ -1,6 +1,9 @@
 package native
 
-import "redoubt/internal/pg"
+import (
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/audit"
+)
 
 // block is one page of the overlay. It belongs to one worker.
 type block struct {
@@ -23,6 +26,7 @@ type block struct {
 	// hints are the ends of records after the page's LSN that may have set it
 	// on the primary and carry no image; the last few of them.
 	hints []pg.LSN
+	audit audit.Block // the page LSN that the primary had
 }
 
 // maxHints bounds block.hints.

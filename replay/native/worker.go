@@ -55,6 +55,7 @@ type worker struct {
 	clean bool
 	store *store
 	stats workerStats
+	audit auditor
 	max   int // mismatches kept
 	image []byte
 	got   []byte
@@ -130,7 +131,8 @@ func (w *worker) do(it *item) error {
 	return nil
 }
 
-// redo applies one record to one block.
+// redo applies one record to one block. Its image is looked at first, for the
+// page LSN that the primary had before the record.
 func (w *worker) redo(it *item) error {
 	b := it.rel.make(w.n, it.blk)
 	b.touched = true
@@ -140,15 +142,37 @@ func (w *worker) redo(it *item) error {
 		return err
 	}
 	builds := !ref.WillInit && (!ref.HasImage || !ref.Image.Apply)
+	img, imgErr := w.readImage(it.rec, ref, p)
+	w.audit.see(it.rec, ref, &b.audit, img)
 	switch {
 	case builds && (b.tainted || b.broken):
 		b.last = refOf(it.rec)
 	case builds && (it.missing || page.Page(p).IsNew()) && !redo.ZeroOnMissing(it.rec, ref):
 		w.noPage(b, it.rec)
 	default:
-		w.apply(it, b, ref, p)
+		w.apply(it, b, ref, p, imgErr)
 	}
 	return nil
+}
+
+// readImage restores the image of a reference: into p, or if it only proves
+// into w.image. It returns nil without one, or if it cannot be restored.
+func (w *worker) readImage(rec *wal.Record, ref *wal.BlockRef, p page.Page) (img page.Page, err error) {
+	switch {
+	case !ref.HasImage:
+		return nil, nil
+	case ref.Image.Apply:
+		img, err = p, redo.Restore(rec, ref, p)
+	default:
+		if w.image == nil {
+			w.image, w.got = make([]byte, pg.BlockSize), make([]byte, pg.BlockSize)
+		}
+		img, err = w.image, ref.Image.Restore(w.image)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return img, nil
 }
 
 // noPage notes that a record builds on a page that is not there. FPI_FOR_HINT
@@ -163,8 +187,15 @@ func (w *worker) noPage(b *block, r *wal.Record) {
 	}
 }
 
-func (w *worker) apply(it *item, b *block, ref *wal.BlockRef, p page.Page) {
-	outcome, err := redo.Apply(w.env, it.rec, ref, p)
+// apply redoes the record on p; imgErr says why its image could not be read.
+func (w *worker) apply(it *item, b *block, ref *wal.BlockRef, p page.Page, imgErr error) {
+	outcome, err := redo.Skipped, imgErr
+	switch {
+	case !ref.HasImage || !ref.Image.Apply:
+		outcome, err = redo.Apply(w.env, it.rec, ref, p)
+	case imgErr == nil:
+		outcome, err = redo.AfterImage(w.env, it.rec, ref, p)
+	}
 	switch {
 	case errors.Is(err, redo.ErrUnsupported):
 		b.tainted, b.taint = true, it.rec.Rmgr
@@ -186,20 +217,18 @@ func (w *worker) apply(it *item, b *block, ref *wal.BlockRef, p page.Page) {
 	}
 	b.last = refOf(it.rec)
 	if err == nil && ref.HasImage && !ref.Image.Apply {
-		w.check(it.rec, ref, b, p)
+		w.check(it.rec, ref, b, p, imgErr == nil)
 	}
 }
 
-// check compares the page after redo with the consistency image in the record.
-func (w *worker) check(rec *wal.Record, ref *wal.BlockRef, b *block, p page.Page) {
+// check compares the page after redo with the consistency image of the record,
+// which is in w.image if it is readable.
+func (w *worker) check(rec *wal.Record, ref *wal.BlockRef, b *block, p page.Page, readable bool) {
 	if p.LSN() > rec.End {
 		return // a page from the future, as fuzzy bases have
 	}
-	if w.image == nil {
-		w.image, w.got = make([]byte, pg.BlockSize), make([]byte, pg.BlockSize)
-	}
 	ranges := [][2]int{{0, pg.BlockSize}}
-	if err := ref.Image.Restore(w.image); err == nil {
+	if readable {
 		copy(w.got, p)
 		var proves bool
 		if ranges, proves = w.differences(rec.Rmgr, ref); !proves {

@@ -148,24 +148,16 @@ func changesImage(rec *wal.Record, id uint8) bool {
 //
 // Source: access/transam/xlogutils.c, XLogReadBufferForRedoExtended.
 func Apply(env *Env, rec *wal.Record, ref *wal.BlockRef, p page.Page) (Outcome, error) {
-	c := call{env: env, rec: rec, ref: ref, page: p}
 	if ref.HasImage && ref.Image.Apply {
-		if err := ref.Image.Restore(p); err != nil {
-			return Skipped, c.errorf("restore full-page image: %v", err)
+		if err := Restore(rec, ref, p); err != nil {
+			return Skipped, err
 		}
-		if changesImage(rec, ref.ID) {
-			if err := c.redo(); err != nil {
-				return Skipped, err
-			}
-		}
-		if !p.IsNew() {
-			p.SetLSN(rec.End)
-		}
-		return Restored, nil
+		return AfterImage(env, rec, ref, p)
 	}
 	if !env.Supported(rec.Rmgr) {
 		return Skipped, ErrUnsupported
 	}
+	c := call{env: env, rec: rec, ref: ref, page: p}
 	outcome := Changed
 	switch {
 	case ref.WillInit:
@@ -187,4 +179,28 @@ func Apply(env *Env, rec *wal.Record, ref *wal.BlockRef, p page.Page) (Outcome, 
 		p.SetLSN(rec.End)
 	}
 	return outcome, nil
+}
+
+// Restore is the first half of Apply for a reference with an image to apply:
+// it makes p the page in the image, which still has the LSN it had before the record.
+func Restore(rec *wal.Record, ref *wal.BlockRef, p page.Page) error {
+	if err := ref.Image.Restore(p); err != nil {
+		c := call{rec: rec, ref: ref}
+		return c.errorf("restore full-page image: %v", err)
+	}
+	return nil
+}
+
+// AfterImage is the second half.
+func AfterImage(env *Env, rec *wal.Record, ref *wal.BlockRef, p page.Page) (Outcome, error) {
+	if changesImage(rec, ref.ID) {
+		c := call{env: env, rec: rec, ref: ref, page: p}
+		if err := c.redo(); err != nil {
+			return Skipped, err
+		}
+	}
+	if !p.IsNew() {
+		p.SetLSN(rec.End)
+	}
+	return Restored, nil
 }

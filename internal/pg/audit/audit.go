@@ -1,9 +1,7 @@
 package audit
 
 import (
-	"encoding/binary"
 	"fmt"
-	"slices"
 
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/page"
@@ -82,30 +80,23 @@ func (a *Auditor) Record(r *wal.Record, out []Finding) ([]Finding, error) {
 	return out, a.relations(r)
 }
 
-// image is what the auditor needs of a full-page image.
-type image struct {
-	has  bool
-	lsn  pg.LSN
-	zero bool // pd_upper is 0: a new page, which carries no LSN
-}
-
-func (a *Auditor) image(r *wal.Record, b *wal.BlockRef) (image, error) {
+// image reads what the auditor needs of the reference's image, nil without one.
+func (a *Auditor) image(r *wal.Record, b *wal.BlockRef) (page.Page, error) {
 	if !b.HasImage {
-		return image{}, nil
+		return nil, nil
 	}
-	head := b.Image.Bytes
-	if b.Image.Compression != wal.NoCompression || b.Image.HoleOffset < page.HeaderSize || len(head) < page.HeaderSize {
-		if err := b.Image.Restore(a.page[:]); err != nil {
-			return image{}, fmt.Errorf("record at %s, %s: %w", r.LSN, b.Block, err)
-		}
-		head = a.page[:]
+	if b.Image.Compression == wal.NoCompression && b.Image.HoleOffset >= page.HeaderSize && len(b.Image.Bytes) >= page.HeaderSize {
+		return b.Image.Bytes, nil
 	}
-	return image{true, page.Page(head).LSN(), binary.LittleEndian.Uint16(head[14:]) == 0}, nil
+	if err := b.Image.Restore(a.page[:]); err != nil {
+		return nil, fmt.Errorf("record at %s, %s: %w", r.LSN, b.Block, err)
+	}
+	return a.page[:], nil
 }
 
 // check compares an image with what is known of its block.
-func (a *Auditor) check(r *wal.Record, b *wal.BlockRef, img image) (Finding, bool) {
-	if !img.has {
+func (a *Auditor) check(r *wal.Record, b *wal.BlockRef, img page.Page) (Finding, bool) {
+	if img == nil {
 		return Finding{}, false
 	}
 	a.Images++
@@ -114,62 +105,24 @@ func (a *Auditor) check(r *wal.Record, b *wal.BlockRef, img image) (Finding, boo
 		return Finding{}, false
 	}
 	a.Checked++
-	if known.accepts(img.lsn) || freshImage(r, b, img, known) {
-		return Finding{}, false
-	}
-	return Finding{Block: b.Block, At: r.LSN, ImageLSN: img.lsn, Expected: known.newest(), Last: known.setter}, true
+	return known.Check(r, b, img)
 }
 
 // note updates what is known of a block that the record references.
-func (a *Auditor) note(r *wal.Record, b *wal.BlockRef, img image) {
-	if img.has && img.zero && !b.WillInit {
-		a.blocks.forget(b.Block)
-		return
+func (a *Auditor) note(r *wal.Record, b *wal.BlockRef, img page.Page) {
+	s := a.blocks.get(b.Block)
+	known := s != nil
+	if !known {
+		s = new(Block)
 	}
-	by := Setter{r.LSN, r.Rmgr, r.Info, r.XID}
-	switch effectOn(r, b) {
-	case sets:
-		*a.blocks.put(b.Block) = state{last: r.End, setter: by}
-	case maySet:
-		s := a.blocks.get(b.Block)
-		if s == nil {
-			if !img.has {
-				return // nothing is known of its LSN
-			}
-			s = a.blocks.put(b.Block)
-			*s = state{last: img.lsn, setter: by}
-		}
-		if !s.add(r.End) {
-			a.blocks.forget(b.Block)
-			a.Forgotten++
-		}
+	if full := s.Note(r, b, img); full {
+		a.Forgotten++
+	}
+	switch {
+	case s.Known() && !known:
+		a.blocks.young.put(b.Block, s)
+	case !s.Known() && known:
+		a.blocks.forget(b.Block)
 	}
 	a.Forgotten += a.blocks.age()
-}
-
-// state is what is known of a block.
-type state struct {
-	last   pg.LSN   // its page LSN, if more is empty
-	more   []pg.LSN // other LSNs it may have
-	setter Setter
-}
-
-// maxMore bounds state.more; a block with more hints in a row is forgotten.
-const maxMore = 32
-
-func (s *state) accepts(l pg.LSN) bool { return l == s.last || slices.Contains(s.more, l) }
-
-func (s *state) newest() pg.LSN {
-	if len(s.more) > 0 {
-		return s.more[len(s.more)-1]
-	}
-	return s.last
-}
-
-func (s *state) add(l pg.LSN) bool {
-	if len(s.more) == maxMore {
-		return false
-	}
-	s.more = append(s.more, l)
-	return true
 }

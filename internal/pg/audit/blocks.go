@@ -11,19 +11,19 @@ type blocks struct {
 }
 
 type generation struct {
-	forks map[pg.RelFork]map[pg.BlockNumber]*state
+	forks map[pg.RelFork]map[pg.BlockNumber]*Block
 	n     int
 }
 
-func (g *generation) get(b pg.Block) *state { return g.forks[b.RelFork][b.Number] }
+func (g *generation) get(b pg.Block) *Block { return g.forks[b.RelFork][b.Number] }
 
-func (g *generation) put(b pg.Block, s *state) {
+func (g *generation) put(b pg.Block, s *Block) {
 	m := g.forks[b.RelFork]
 	if m == nil {
 		if g.forks == nil {
-			g.forks = make(map[pg.RelFork]map[pg.BlockNumber]*state)
+			g.forks = make(map[pg.RelFork]map[pg.BlockNumber]*Block)
 		}
-		m = make(map[pg.BlockNumber]*state)
+		m = make(map[pg.BlockNumber]*Block)
 		g.forks[b.RelFork] = m
 	}
 	m[b.Number] = s
@@ -57,23 +57,13 @@ func (g *generation) cut(f pg.RelFork, from pg.BlockNumber) {
 }
 
 // get returns what is known of a block, nil if nothing is.
-func (t *blocks) get(b pg.Block) *state {
+func (t *blocks) get(b pg.Block) *Block {
 	if s := t.young.get(b); s != nil {
 		return s
 	}
 	s := t.old.get(b)
 	if s != nil {
 		t.old.remove(b)
-		t.young.put(b, s)
-	}
-	return s
-}
-
-// put returns the block's state, a new one if nothing was known.
-func (t *blocks) put(b pg.Block) *state {
-	s := t.get(b)
-	if s == nil {
-		s = &state{}
 		t.young.put(b, s)
 	}
 	return s

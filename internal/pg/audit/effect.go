@@ -82,16 +82,16 @@ func hashEffect(r *wal.Record, b *wal.BlockRef) effect {
 // gistBuildLSN is GistBuildLSN (access/gist.h).
 const gistBuildLSN pg.LSN = 1
 
-// freshImage reports whether the image is of a page that was made in memory
-// and carries no LSN of its own: 0, or 1 after a sorted GiST build.
-func freshImage(r *wal.Record, b *wal.BlockRef, img image, known *state) bool {
-	switch img.lsn {
+// fresh reports whether the image is of a page that was made in memory and
+// carries no LSN of its own: 0, or 1 after a sorted GiST build.
+func (s *Block) fresh(r *wal.Record, b *wal.BlockRef, img pg.LSN) bool {
+	switch img {
 	case 0:
 		return r.Rmgr == pg.RmgrGin && r.Op() == ginSplit ||
 			r.Rmgr == pg.RmgrHash && r.Op() == hashSqueeze && b.ID == 2 ||
 			r.Rmgr == pg.RmgrGeneric
 	case gistBuildLSN:
-		return r.Major <= 16 && known.setter.Rmgr == pg.RmgrXLOG && known.setter.Info&0xF0 == xlogFPI
+		return r.Major <= 16 && s.setter.Rmgr == pg.RmgrXLOG && s.setter.Info&0xF0 == xlogFPI
 	}
 	return false
 }
