@@ -1,0 +1,76 @@
+package coord
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/embed"
+)
+
+// Embedded is an etcd of one member within this process. It listens on a Unix
+// socket in its own directory only, which nobody else may enter.
+type Embedded struct {
+	server   *embed.Etcd
+	endpoint string
+}
+
+// maxSocket is the longest path of a Unix socket (sun_path, with its NUL).
+const maxSocket = 107
+
+// Embed starts etcd in dir, which is made. The caller holds a lock on dir.
+func Embed(ctx context.Context, dir string, log *slog.Logger) (*Embedded, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("start etcd: %w", err)
+	}
+	client, peer := filepath.Join(dir, "client.sock"), filepath.Join(dir, "peer.sock")
+	if len(client) > maxSocket {
+		return nil, fmt.Errorf("start etcd in %s: the path is too long for a socket in it: choose a data_dir of at most %d bytes", dir, maxSocket-len("/etcd/client.sock"))
+	}
+	for _, s := range []string{client, peer} { // left by a kill
+		if err := os.Remove(s); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("start etcd: %w", err)
+		}
+	}
+	cfg := embed.NewConfig()
+	cfg.Name = "redoubt"
+	cfg.Dir = filepath.Join(dir, "member")
+	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = unix(client), unix(client)
+	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = unix(peer), unix(peer)
+	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
+	cfg.InitialClusterToken = rand.Text() // counts at the first start only
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(log))
+	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = "periodic", "1h"
+	e, err := embed.StartEtcd(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("start etcd in %s: %w", dir, err)
+	}
+	select {
+	case <-e.Server.ReadyNotify():
+		return &Embedded{server: e, endpoint: "unix://" + client}, nil
+	case err = <-e.Err():
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-time.After(time.Minute):
+		err = errors.New("it is not ready after a minute")
+	}
+	e.Close()
+	return nil, fmt.Errorf("start etcd in %s: %w", dir, err)
+}
+
+func unix(path string) []url.URL { return []url.URL{{Scheme: "unix", Path: path}} }
+
+// Endpoint is where clients connect.
+func (e *Embedded) Endpoint() string { return e.endpoint }
+
+// Err tells when etcd ended by itself.
+func (e *Embedded) Err() <-chan error { return e.server.Err() }
+
+// Close ends etcd.
+func (e *Embedded) Close() { e.server.Close() }
