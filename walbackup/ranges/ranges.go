@@ -40,17 +40,6 @@ func compare(a, b pg.LSN) int {
 	return 0
 }
 
-// DropBelow takes the LSNs below l out of the set.
-func (s *Set) DropBelow(l pg.LSN) {
-	i := 0
-	for ; i < len(s.ranges) && s.ranges[i].To <= l; i++ {
-	}
-	s.ranges = slices.Delete(s.ranges, 0, i)
-	if len(s.ranges) > 0 && s.ranges[0].From < l {
-		s.ranges[0].From = l
-	}
-}
-
 // at is the range that holds l or begins or ends there; false if none does.
 func (s *Set) at(l pg.LSN) (pg.Range, bool) {
 	i, _ := slices.BinarySearchFunc(s.ranges, l, func(x pg.Range, at pg.LSN) int { return compare(x.To, at) })
@@ -78,12 +67,13 @@ func (s *Set) End(l pg.LSN) pg.LSN {
 	return l
 }
 
-// Highest is the end of the last range, 0 of an empty set.
-func (s *Set) Highest() pg.LSN {
-	if len(s.ranges) == 0 {
-		return 0
+// Begin is from where on the set reaches l without a hole: l itself if nothing
+// in the set ends there.
+func (s *Set) Begin(l pg.LSN) pg.LSN {
+	if i, found := slices.BinarySearchFunc(s.ranges, l, func(x pg.Range, at pg.LSN) int { return compare(x.To, at) }); i < len(s.ranges) && (found || s.ranges[i].From <= l) {
+		return s.ranges[i].From
 	}
-	return s.ranges[len(s.ranges)-1].To
+	return l
 }
 
 // Ranges are the ranges in order; the caller must not change them.

@@ -58,11 +58,6 @@ func TestSetIsThePlainSet(t *testing.T) {
 			r := random(rnd, 5)
 			switch rnd.IntN(8) {
 			case 0:
-				s.DropBelow(r.From)
-				for l := range r.From {
-					p[l] = false
-				}
-			case 1:
 				r.From, r.To = r.To, r.From
 				s.Add(r) // adds nothing
 				if r.From == r.To {
@@ -89,48 +84,51 @@ func TestSetIsThePlainSet(t *testing.T) {
 			if got := s.End(q.From); got != end {
 				t.Fatalf("seed %d: %s goes on from %s to %s, want %s", seed, &s, q.From, got, end)
 			}
+			begin := q.From
+			for begin > 0 && p[begin-1] {
+				begin--
+			}
+			if got := s.Begin(q.From); got != begin {
+				t.Fatalf("seed %d: %s reaches %s from %s, want %s", seed, &s, q.From, got, begin)
+			}
 		}
 	}
 	t.Logf("%d steps", steps)
 }
 
 // TestLineNeverPassesAHole completes ranges in random order, over and over,
-// with backup LSNs of another process in between, and holds the line against
-// one flag per LSN: the backup LSN is the end of the contiguous prefix.
+// and holds the line against one flag per LSN: the backup LSN is the end of
+// the contiguous prefix.
 func TestLineNeverPassesAHole(t *testing.T) {
 	for seed := range uint64(6000) {
 		rnd := rand.New(rand.NewPCG(seed, 2))
-		start := pg.LSN(rnd.IntN(20))
-		l := NewLine(start, start)
+		first := pg.LSN(rnd.IntN(20))
+		recorded := first + pg.LSN(rnd.IntN(10))
+		l := NewLine(first, recorded)
 		var p plain
-		last := l.Backup
+		p.add(pg.Range{From: first, To: recorded})
 		for range 60 {
-			switch r := random(rnd, 4); rnd.IntN(10) {
-			case 0: // a leader before us had got further, and so had its uploads
-				to := pg.LSN(rnd.IntN(64))
-				if to > start {
-					l.Recorded(to)
-					p.add(pg.Range{From: start, To: to})
-				}
-			default:
-				moved := l.Done(r)
-				p.add(r)
-				if moved != (l.Backup > last) {
-					t.Fatalf("seed %d: moved %v from %s to %s", seed, moved, last, l.Backup)
-				}
+			last := *l
+			r := random(rnd, 4)
+			moved := l.Done(r)
+			p.add(r)
+			if moved != (l.Backup != last.Backup || l.Start != last.Start) {
+				t.Fatalf("seed %d: moved %v from %s to %s", seed, moved, last.Backup, l.Backup)
 			}
-			want := start
-			for want < 64 && p[want] {
-				want++
+			start, end := first, recorded
+			for start > 0 && p[start-1] {
+				start--
 			}
-			if l.Backup != want || l.Backup < last {
-				t.Fatalf("seed %d: backup LSN %s, want %s; it was %s", seed, l.Backup, want, last)
+			for end < 64 && p[end] {
+				end++
 			}
-			last = l.Backup
+			if l.Backup != end || l.Start != start || l.Backup < last.Backup || l.Start > last.Start {
+				t.Fatalf("seed %d: %s to %s, want %s to %s; it was %s to %s", seed, l.Start, l.Backup, start, end, last.Start, last.Backup)
+			}
 			if got, want := l.Holes(64), p.ranges(l.Backup, 64, false); !slices.Equal(got, want) {
 				t.Fatalf("seed %d: holes %v, want %v", seed, got, want)
 			}
-			if q := random(rnd, 6); q.From >= start && l.Have(q) != p.all(q) {
+			if q := random(rnd, 6); l.Have(q) != p.all(q) {
 				t.Fatalf("seed %d: have %s: %v", seed, q, l.Have(q))
 			}
 			var beyond uint64
@@ -155,5 +153,8 @@ func TestLineOfTheWholeLSNSpace(t *testing.T) {
 	}
 	if h := l.Holes(top); len(h) != 0 {
 		t.Errorf("holes %v", h)
+	}
+	if !l.Done(pg.Range{From: 0, To: top - 16}) || l.Start != 0 {
+		t.Errorf("start %s", l.Start)
 	}
 }
