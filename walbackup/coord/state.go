@@ -98,8 +98,11 @@ func (c *Client) parse(kv *mvccpb.KeyValue) (names.ID, pg.TLI, Recorded, error) 
 	if ok && err == nil {
 		err = r.unmarshal(kv.Value)
 	}
-	if !ok || err != nil {
-		return id, 0, r, fmt.Errorf("key %q of etcd holds no state of a timeline (%v): repair or delete it by hand", key, err)
+	if err == nil && !ok {
+		err = errors.New("its name is none")
+	}
+	if err != nil {
+		return id, 0, r, fmt.Errorf("read the state of a timeline from key %q of etcd: %w: repair or delete it by hand", key, err)
 	}
 	return id, pg.TLI(tli), r, nil
 }

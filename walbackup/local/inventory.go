@@ -28,7 +28,7 @@ type File struct {
 	ModTime time.Time
 }
 
-// Segment is the file as a segment.
+// SegmentOf is the file as a segment.
 func (f *File) SegmentOf() names.Segment {
 	return names.Segment{TLI: f.TLI, No: f.FileName.Segment}
 }
