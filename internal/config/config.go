@@ -17,10 +17,12 @@ type Config struct {
 	DataDir string         `yaml:"data_dir"`
 	Sources []Source       `yaml:"sources"`
 	Jobs    map[string]Job `yaml:"jobs"`
-	Memory  Size           `yaml:"memory"`
-	Workers int            `yaml:"workers"` // 0: one per core
-	Scratch Scratch        `yaml:"scratch"`
-	Server  Server         `yaml:"server"`
+	// WALBackup says where WAL is backed up to.
+	WALBackup WALBackup `yaml:"walbackup"`
+	Memory    Size      `yaml:"memory"`
+	Workers   int       `yaml:"workers"` // 0: one per core
+	Scratch   Scratch   `yaml:"scratch"`
+	Server    Server    `yaml:"server"`
 	// PgBin are directories of PostgreSQL's binaries by major version; those
 	// not named are looked for where they are usually installed.
 	PgBin   map[string]string `yaml:"pg_bin"`
@@ -147,6 +149,8 @@ func Default() Config {
 		Server:  Server{Memory: 1 << 30},
 		Reports: Reports{Dir: "./redoubt-reports", PageBytes: "masked"},
 
+		WALBackup: DefaultWALBackup(),
+
 		Retention: Retention{Runs: Duration(400 * 24 * time.Hour), Reports: Duration(90 * 24 * time.Hour)},
 
 		HTTP:    HTTP{Listen: "127.0.0.1:8480"},
@@ -180,6 +184,14 @@ func (j *Job) setDefaults()    { *j = DefaultJob() }
 
 // LedgerPath is the ledger's file below the data directory.
 func (c Config) LedgerPath() string { return filepath.Join(c.DataDir, "ledger.db") }
+
+// PrefetchDir is the directory of segments that archive-get fetched ahead.
+func (c Config) PrefetchDir() string {
+	if c.WALBackup.Prefetch.Dir != "" {
+		return c.WALBackup.Prefetch.Dir
+	}
+	return filepath.Join(c.DataDir, "prefetch")
+}
 
 // ScratchDir is the directory for pages that do not fit into memory.
 func (c Config) ScratchDir() string {

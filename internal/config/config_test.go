@@ -35,6 +35,8 @@ func TestExampleHoldsTheDefaults(t *testing.T) {
 	src := DefaultSource()
 	src.Name, src.WAL, src.Tenant = "prod", "./archive", "prod"
 	want.Sources = []Source{src}
+	want.WALBackup.Bucket = "./wal-backup"
+	want.WALBackup.Sources = []WALSource{{Path: "./pg_wal", Tenant: "prod", Timeline: "main"}}
 	if diff := cmp.Diff(want, *got, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("config.example.yaml is not the defaults (-default +example):\n%s", diff)
 	}
@@ -118,6 +120,21 @@ func TestGood(t *testing.T) {
 		if _, err := Load(f); err != nil {
 			t.Errorf("%s: %v", f, err)
 		}
+	}
+}
+
+// A configuration for the backup alone verifies what it stores.
+func TestWALBackupIsASource(t *testing.T) {
+	c, err := Load("testdata/good/walbackup.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, _ := filepath.Abs("testdata/good")
+	if len(c.Sources) != 1 || c.Sources[0].WAL != filepath.Join(dir, "backup") || c.Sources[0].Layout != "redoubt" {
+		t.Errorf("sources are %+v", c.Sources)
+	}
+	if s := c.WALBackup.Sources[0]; s.Path != "/var/lib/postgresql/17/main/pg_wal" || s.Timeline != "main" {
+		t.Errorf("WAL appears in %+v", s)
 	}
 }
 

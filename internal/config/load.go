@@ -129,12 +129,13 @@ func readSmall(path string) ([]byte, error) {
 
 // resolve makes paths absolute, relative to dir.
 func (c *Config) resolve(dir string) {
-	for _, p := range []*string{&c.DataDir, &c.Scratch.Dir, &c.Reports.Dir, &c.HTTP.TokenFile, &c.Metrics.Textfile} {
+	for _, p := range []*string{&c.DataDir, &c.Scratch.Dir, &c.Reports.Dir, &c.HTTP.TokenFile, &c.Metrics.Textfile, &c.WALBackup.Prefetch.Dir} {
 		*p = under(dir, *p)
 	}
 	for major, p := range c.PgBin {
 		c.PgBin[major] = under(dir, p)
 	}
+	c.WALBackup.resolve(dir)
 	for i := range c.Sources {
 		s := &c.Sources[i]
 		for _, p := range []*string{&s.WAL, &s.Backups} {
@@ -142,6 +143,15 @@ func (c *Config) resolve(dir string) {
 				*p = under(dir, *p)
 			}
 		}
+	}
+}
+
+func (w *WALBackup) resolve(dir string) {
+	if !isURL(w.Bucket) {
+		w.Bucket = under(dir, w.Bucket)
+	}
+	for i := range w.Sources {
+		w.Sources[i].Path = under(dir, w.Sources[i].Path)
 	}
 }
 

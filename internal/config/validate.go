@@ -31,6 +31,7 @@ func validate(c *Config, d *document) {
 	}
 	atLeast(d, "memory", c.Memory, 64<<20)
 	validateServer(c, d)
+	validateWALBackup(c, d)
 	if c.Workers < 0 || c.Workers > 1024 {
 		d.fail("workers", "%d is not between 0 (one per core) and 1024", c.Workers)
 	}
@@ -76,6 +77,9 @@ var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 const nameRule = "use letters, digits, dot, dash and underscore, at most 64, a letter or digit first"
 
 func validateSources(c *Config, d *document) {
+	if len(c.Sources) == 0 && c.WALBackup.Bucket != "" {
+		c.Sources = []Source{c.WALBackup.source()}
+	}
 	if len(c.Sources) == 0 {
 		d.fail("sources", "there is none: name at least one bucket or directory with WAL")
 	}
