@@ -3,7 +3,6 @@ package verify
 import (
 	"bytes"
 	"slices"
-	"sync"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -32,7 +31,6 @@ type baseIndex struct {
 	xacts    *baseXacts       // where pg_xact goes, may be nil
 	twoPhase [][]byte         // state files of prepared transactions
 
-	mu     sync.Mutex
 	future []pg.Block // pages newer than limit
 }
 
@@ -63,38 +61,46 @@ func (x *baseIndex) fork(f pg.RelFork) *forkIndex {
 	return fi
 }
 
-// Blocks hashes a run of pages in the background. Chunks of hashes are made
-// here, so that the background only fills them.
+// Blocks hashes, in the background, the pages of a run that no WAL touches.
 func (x *baseIndex) Blocks(f datadir.RelFile, first pg.BlockNumber, pages []byte) error {
 	if !compared(f) {
 		return nil
 	}
-	fi := x.fork(f.RelFork)
-	n := len(pages) / pg.BlockSize
+	fork, untouched := f.RelFork, false
+	for i := 0; i < len(pages); i += pg.BlockSize {
+		b := first + pg.BlockNumber(i/pg.BlockSize)
+		if x.limit != 0 && page.Page(pages[i:i+pg.BlockSize]).LSN() > x.limit {
+			x.future = append(x.future, pg.Block{RelFork: fork, Number: b})
+		}
+		untouched = untouched || !x.touched(fork, b)
+	}
+	fi := x.fork(fork)
+	if !untouched {
+		return nil
+	}
+	chunks := fi.room(first, len(pages)/pg.BlockSize)
+	return x.pool.submit(pages, func(w *workspace) error {
+		for i := 0; i < len(w.pages); i += pg.BlockSize {
+			if b := first + pg.BlockNumber(i/pg.BlockSize); !x.touched(fork, b) {
+				h := normalHash(w.pages[i:i+pg.BlockSize], fork.Fork, b, w.normal[:])
+				chunks[uint32(b)/hashChunk][uint32(b)%hashChunk] = h
+			}
+		}
+		return nil
+	})
+}
+
+// room makes chunks for the hashes of n blocks, so that the background only
+// fills them.
+func (fi *forkIndex) room(first pg.BlockNumber, n int) map[uint32]*[hashChunk]uint64 {
 	chunks := make(map[uint32]*[hashChunk]uint64)
-	for i := range n {
-		c := (uint32(first) + uint32(i)) / hashChunk
+	for c := uint32(first) / hashChunk; c <= (uint32(first)+uint32(n)-1)/hashChunk; c++ {
 		if fi.hashes[c] == nil {
 			fi.hashes[c] = new([hashChunk]uint64)
 		}
 		chunks[c] = fi.hashes[c]
 	}
-	fork := f.RelFork
-	return x.pool.submit(pages, func(pages, buf []byte) error {
-		for i := range n {
-			b := first + pg.BlockNumber(i)
-			p := pages[i*pg.BlockSize : (i+1)*pg.BlockSize]
-			if x.limit != 0 && page.Page(p).LSN() > x.limit {
-				x.mu.Lock()
-				x.future = append(x.future, pg.Block{RelFork: fork, Number: b})
-				x.mu.Unlock()
-			}
-			if !x.touched(fork, b) {
-				chunks[uint32(b)/hashChunk][uint32(b)%hashChunk] = normalHash(p, fork.Fork, b, buf)
-			}
-		}
-		return nil
-	})
+	return chunks
 }
 
 // EndRelation learns the fork's size.

@@ -82,8 +82,9 @@ func (s *officialSide) Blocks(f datadir.RelFile, first pg.BlockNumber, pages []b
 		return nil
 	}
 	fork := f.RelFork
-	return s.pool.submit(pages, func(pages, buf []byte) error {
-		c := s.newComparison(fork, s.checksums, buf)
+	return s.pool.submit(pages, func(w *workspace) error {
+		c := s.newComparison(fork, s.checksums, w)
+		pages := w.pages
 		for i := 0; i < len(pages); i += pg.BlockSize {
 			b := first + pg.BlockNumber(i/pg.BlockSize)
 			if s.b.Touched(fork, b) {
@@ -115,9 +116,9 @@ func (s *officialSide) EndRelation(f datadir.RelFile, size int64) error {
 
 // replayed compares the blocks that the official side's own WAL touched.
 func (s *officialSide) replayed() error {
-	buf := make([]byte, pg.BlockSize)
+	buf, work := make([]byte, pg.BlockSize), &workspace{}
 	for _, f := range s.rb.Forks() {
-		c := s.newComparison(f.RelFork, false, make([]byte, pg.BlockSize))
+		c := s.newComparison(f.RelFork, false, work)
 		err := s.rb.EachTouched(f.RelFork, func(b pg.BlockNumber) error {
 			if b >= f.Size {
 				return nil
@@ -147,17 +148,16 @@ type comparison struct {
 	*run
 	fork      pg.RelFork
 	checksums bool
-	buf       []byte
-	replay    []byte
+	work      *workspace
 	part      forkTally
 	found     []mismatch
 	claims    []pg.BlockNumber
-	xacts     xactLookup
 }
 
 // newComparison is for one goroutine.
-func (r *run) newComparison(f pg.RelFork, checksums bool, buf []byte) *comparison {
-	return &comparison{run: r, fork: f, checksums: checksums, buf: buf, xacts: xactLookup{r: r}}
+func (r *run) newComparison(f pg.RelFork, checksums bool, work *workspace) *comparison {
+	work.xacts.r = r
+	return &comparison{run: r, fork: f, checksums: checksums, work: work}
 }
 
 // own looks at a block of the official side after its own WAL.
@@ -193,7 +193,7 @@ func (c *comparison) block(b pg.BlockNumber, official []byte) error {
 		c.part.unverifiable++
 		return nil
 	}
-	p, err := c.replayedPage(c.fork, b, c.page())
+	p, err := c.replayedPage(c.fork, b, c.work.page[:])
 	if err != nil {
 		return err
 	}
@@ -209,20 +209,13 @@ func (c *comparison) block(b pg.BlockNumber, official []byte) error {
 	return c.untouched(b, official)
 }
 
-func (c *comparison) page() []byte {
-	if c.replay == nil {
-		c.replay = make([]byte, pg.BlockSize)
-	}
-	return c.replay
-}
-
 // untouched compares by the hash of the normal form.
 func (c *comparison) untouched(b pg.BlockNumber, official []byte) error {
 	c.part.compared++
 	c.part.untouched++
 	want, ok := c.index.hash(c.fork, b)
-	if ok && normalHash(official, c.fork.Fork, b, c.buf) == want && c.sound(b, official) && c.hintsFit(official) {
-		return c.xacts.err
+	if ok && normalHash(official, c.fork.Fork, b, c.work.normal[:]) == want && c.sound(b, official) && c.hintsFit(official) {
+		return c.work.xacts.err
 	}
 	return c.differs(b, official, nil, false)
 }
@@ -236,7 +229,7 @@ func (c *comparison) sound(b pg.BlockNumber, official page.Page) bool {
 // hintsFit says whether the hint bits of a heap page, which the normal form
 // leaves out, agree with pg_xact.
 func (c *comparison) hintsFit(p page.Page) bool {
-	return page.KindOf(p, c.fork.Fork) != page.KindHeap || compare.HintsFit(p, c.xacts.state)
+	return page.KindOf(p, c.fork.Fork) != page.KindHeap || compare.HintsFit(p, c.work.xacts.state)
 }
 
 // late says that a page claims to be from after the span.
@@ -253,14 +246,14 @@ func (c *comparison) held(b pg.BlockNumber, official []byte, p native.Page) erro
 		in := compare.Input{
 			Block: pg.Block{RelFork: c.fork, Number: b}, Major: c.out.Postgres.Major,
 			Official: official, Replayed: p.Bytes, Checksums: c.checksums, Touched: p.Touched,
-			VMMayLackBits: c.vmMayLackBits(c.fork), Terse: true, XactState: c.xacts.state,
+			VMMayLackBits: c.vmMayLackBits(c.fork), Terse: true, XactState: c.work.xacts.state,
 		}
 		if len(p.Hints) > 0 { // from the replayed page's LSN on this is the whole history
 			in.History, in.HistoryKnown = hintHistory(p), true
 		}
 		res := compare.Pages(in)
-		if c.xacts.err != nil {
-			return c.xacts.err
+		if c.work.xacts.err != nil {
+			return c.work.xacts.err
 		}
 		if (res.Equal || res.Benign()) && !c.late(official) { // Pages has looked at the checksum
 			if !res.Equal {

@@ -28,8 +28,8 @@ func TestPoolCopies(t *testing.T) {
 			pages[j] = byte(i)
 		}
 		n := i%4 + 1
-		err := p.submit(pages[:n*pg.BlockSize], func(pages, buf []byte) error {
-			if len(pages) != n*pg.BlockSize || len(buf) != pg.BlockSize || !bytes.Equal(pages, bytes.Repeat([]byte{byte(i)}, len(pages))) {
+		err := p.submit(pages[:n*pg.BlockSize], func(w *workspace) error {
+			if pages := w.pages; len(pages) != n*pg.BlockSize || !bytes.Equal(pages, bytes.Repeat([]byte{byte(i)}, len(pages))) {
 				wrong.Add(1)
 			}
 			return nil
@@ -49,7 +49,7 @@ func TestPoolIsBounded(t *testing.T) {
 	p := newPool(t.Context(), 2)
 	var now, most atomic.Int64
 	for range 50 {
-		err := p.submit(make([]byte, pg.BlockSize), func([]byte, []byte) error {
+		err := p.submit(make([]byte, pg.BlockSize), func(*workspace) error {
 			n := now.Add(1)
 			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 			}
@@ -83,7 +83,7 @@ func TestPoolEnds(t *testing.T) {
 		p := newPool(ctx, 2)
 		var err error
 		for deadline := time.Now().Add(time.Minute); err == nil && time.Now().Before(deadline); {
-			err = p.submit(make([]byte, pg.BlockSize), func([]byte, []byte) error { return c.fn(cancel) })
+			err = p.submit(make([]byte, pg.BlockSize), func(*workspace) error { return c.fn(cancel) })
 		}
 		if err == nil {
 			t.Errorf("%s: submit never says so", name)

@@ -55,29 +55,35 @@ func xactStateOf(b byte, xid pg.XID) compare.XactState {
 	return compare.XactNotKnown
 }
 
-// xactLookup answers questions about transactions, most of which are about
-// neighbours, from a copy of one page. It is for one goroutine.
+// xactLookup answers questions about transactions from copies of the pages
+// asked for last. It is for one goroutine.
 type xactLookup struct {
 	r     *run
-	page  uint32
-	bytes []byte // nil: the page is not at hand
-	read  bool   // page was looked up
-	err   error  // the first that was met
+	pages [xactLookupPages]struct {
+		n     uint32
+		bytes []byte // nil: the page is not at hand
+		read  bool   // page n was looked up
+	}
+	err error // the first that was met
 }
 
+// xactLookupPages are 2 million transactions and 512 KiB.
+const xactLookupPages = 64
+
 func (x *xactLookup) state(xid pg.XID) compare.XactState {
-	if n := uint32(xid / xactsPerPage); !x.read || n != x.page {
-		x.page, x.read = n, true
+	n := uint32(xid / xactsPerPage)
+	p := &x.pages[n%xactLookupPages]
+	if !p.read || p.n != n {
 		b, err := x.r.xactPage(n)
 		if err != nil && x.err == nil {
 			x.err = err
 		}
-		x.bytes = b
+		p.n, p.bytes, p.read = n, b, true
 	}
-	if x.bytes == nil {
+	if p.bytes == nil {
 		return compare.XactNotKnown
 	}
-	return xactStateOf(x.bytes[xid%xactsPerPage/4], xid)
+	return xactStateOf(p.bytes[xid%xactsPerPage/4], xid)
 }
 
 // xactPage is a page of the replayed pg_xact, nil if it is not at hand.

@@ -338,17 +338,15 @@ func states(t testing.TB, res *Result) map[pg.Block]pageState {
 	out := map[pg.Block]pageState{}
 	var buf [pg.BlockSize]byte
 	for f, rel := range res.e.rels {
-		for _, blocks := range rel.blocks {
-			for n := range blocks {
-				p, err := res.Page(f, n, buf[:])
-				if err != nil {
-					t.Fatal(err)
-				}
-				out[pg.Block{RelFork: f, Number: n}] = pageState{page: string(p.Bytes), touched: p.Touched, whole: p.Whole, inBase: p.InBase,
-					tainted: p.Tainted, invalid: p.Invalid, future: p.Future, failed: fmt.Sprint(p.Failed), last: p.Last, hints: fmt.Sprint(p.Hints),
-					baseBlocks: rel.baseBlocks, size: rel.size, created: rel.created}
+		rel.each(func(n pg.BlockNumber, _ *block) {
+			p, err := res.Page(f, n, buf[:])
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
+			out[pg.Block{RelFork: f, Number: n}] = pageState{page: string(p.Bytes), touched: p.Touched, whole: p.Whole, inBase: p.InBase,
+				tainted: p.Tainted, invalid: p.Invalid, future: p.Future, failed: fmt.Sprint(p.Failed), last: p.Last, hints: fmt.Sprint(p.Hints),
+				baseBlocks: rel.baseBlocks, size: rel.size, created: rel.created}
+		})
 	}
 	return out
 }

@@ -12,7 +12,7 @@ import (
 type relation struct {
 	fork pg.RelFork
 	// blocks of the overlay, by worker; only worker i touches blocks[i].
-	blocks []map[pg.BlockNumber]*block
+	blocks []blockTable
 	// size in blocks, as the router sees it: all records up to the current one.
 	size pg.BlockNumber
 	// baseBlocks is how many leading blocks are still the base's where the
@@ -45,7 +45,7 @@ func (e *Engine) owner(f pg.RelFork, b pg.BlockNumber) int {
 }
 
 func (e *Engine) newRelation(f pg.RelFork) *relation {
-	return &relation{fork: f, blocks: make([]map[pg.BlockNumber]*block, e.workers)}
+	return &relation{fork: f, blocks: make([]blockTable, e.workers)}
 }
 
 // relation finds the current generation of a fork, making one if there is none.
@@ -80,19 +80,14 @@ func (c *recent[T]) slot(f pg.RelFork) *struct {
 }
 
 // get finds worker w's block, nil if the overlay has none.
-func (r *relation) get(w int, b pg.BlockNumber) *block { return r.blocks[w][b] }
+func (r *relation) get(w int, b pg.BlockNumber) *block { return r.blocks[w].get(b) }
 
 // make finds worker w's block or adds an empty one.
-func (r *relation) make(w int, b pg.BlockNumber) *block {
-	m := r.blocks[w]
-	if m == nil {
-		m = make(map[pg.BlockNumber]*block)
-		r.blocks[w] = m
+func (r *relation) make(w int, b pg.BlockNumber) *block { return r.blocks[w].make(b) }
+
+// each calls fn for every block of the overlay, in no order.
+func (r *relation) each(fn func(pg.BlockNumber, *block)) {
+	for w := range r.blocks {
+		r.blocks[w].each(fn)
 	}
-	bl := m[b]
-	if bl == nil {
-		bl = &block{}
-		m[b] = bl
-	}
-	return bl
 }

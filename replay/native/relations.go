@@ -249,27 +249,34 @@ func (r *router) copyRelation(from *relation, f pg.RelFork) error {
 	delete(r.dropped, f.RelFileLocator)
 	r.recentRels.slot(f).v = nil
 	buf := make([]byte, pg.BlockSize)
-	for w := range from.blocks {
-		for n, b := range from.blocks[w] {
-			p, err := r.stores[w].peek(b, buf)
-			if err != nil {
-				return err
-			}
-			dw := r.owner(f, n)
-			db := to.make(dw, n)
-			state := *b
-			state.page, state.onDisk, state.recent = nil, false, false
-			state.hints, state.audit = slices.Clone(b.hints), audit.Block{}
-			*db = state
-			db.touched = true
-			copy(buf, p)
-			dst, err := r.stores[dw].load(db)
-			if err != nil {
-				return err
-			}
-			copy(dst, buf)
+	var err error
+	from.each(func(n pg.BlockNumber, b *block) {
+		if err == nil {
+			err = r.copyBlock(from, to, n, b, buf)
 		}
+	})
+	return err
+}
+
+// copyBlock copies a block from one relation to another.
+func (r *router) copyBlock(from, to *relation, n pg.BlockNumber, b *block, buf []byte) error {
+	p, err := r.stores[r.owner(from.fork, n)].peek(b, buf)
+	if err != nil {
+		return err
 	}
+	w := r.owner(to.fork, n)
+	db := to.make(w, n)
+	state := *b
+	state.page, state.onDisk, state.recent = nil, false, false
+	state.hints, state.audit = slices.Clone(b.hints), audit.Block{}
+	*db = state
+	db.touched = true
+	copy(buf, p)
+	dst, err := r.stores[w].load(db)
+	if err != nil {
+		return err
+	}
+	copy(dst, buf)
 	return nil
 }
 

@@ -40,13 +40,11 @@ func (e *Engine) result(workers []*worker, unknown map[pg.RmgrID]int64) *Result 
 	})
 	res.Mismatches = res.Mismatches[:min(len(res.Mismatches), e.cfg.MaxFindings)]
 	for _, r := range e.rels {
-		for _, m := range r.blocks {
-			for _, b := range m {
-				if b.touched {
-					res.BlocksReplayed++
-				}
+		r.each(func(_ pg.BlockNumber, b *block) {
+			if b.touched {
+				res.BlocksReplayed++
 			}
-		}
+		})
 	}
 	return res
 }
@@ -130,13 +128,11 @@ func (r *Result) EachTouched(f pg.RelFork, fn func(pg.BlockNumber) error) error 
 		return nil
 	}
 	var blocks []pg.BlockNumber
-	for _, m := range rel.blocks {
-		for n, b := range m {
-			if b.touched {
-				blocks = append(blocks, n)
-			}
+	rel.each(func(n pg.BlockNumber, b *block) {
+		if b.touched {
+			blocks = append(blocks, n)
 		}
-	}
+	})
 	slices.Sort(blocks)
 	for _, n := range blocks {
 		if err := fn(n); err != nil {
@@ -159,11 +155,7 @@ func (r *Result) SLRUPages(s pg.SLRU) []uint32 {
 		return nil
 	}
 	var out []uint32
-	for _, m := range rel.blocks {
-		for n := range m {
-			out = append(out, uint32(n))
-		}
-	}
+	rel.each(func(n pg.BlockNumber, _ *block) { out = append(out, uint32(n)) })
 	slices.Sort(out)
 	return out
 }

@@ -310,10 +310,5 @@ func (w *worker) slru(it *item) error {
 
 // truncate forgets this worker's blocks of r from cut on.
 func (w *worker) truncate(r *relation, cut pg.BlockNumber) {
-	for n, b := range r.blocks[w.n] {
-		if n >= cut {
-			w.store.drop(b)
-			delete(r.blocks[w.n], n)
-		}
-	}
+	r.blocks[w.n].cut(cut, w.store.drop)
 }

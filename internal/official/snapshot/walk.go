@@ -12,7 +12,7 @@ import (
 )
 
 // chunk is how much of a relation is handed over at once.
-const chunk = 1 << 20
+const chunk = 256 << 10
 
 // Walk streams the files of the snapshot to v, each once, in the order in
 // which they are stored: relations by chunks of whole pages, small files
