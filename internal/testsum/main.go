@@ -14,6 +14,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -22,21 +23,40 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 func main() {
 	s := newSummary(os.Stdout)
 	args := os.Args[1:]
 	err := run(args, s)
-	for _, second := range s.secondPass(args) {
-		err = errors.Join(err, run(second, s))
-	}
+	err = errors.Join(err, s.runAll(s.secondPass(args)))
 	if ok := s.close(os.Getenv("REDOUBT_NO_SKIP") == "1", err); !ok {
 		os.Exit(1)
 	}
 }
 
-// secondPass makes the arguments of the runs, one per package, for what was put off.
+// atOnce is how many packages' proofs run at the same time: servers leave most
+// of a core idle.
+const atOnce = 2
+
+func (s *summary) runAll(runs [][]string) error {
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	errs := make([]error, len(runs))
+	for i, args := range runs {
+		g.Go(func() error {
+			errs[i] = run(args, s)
+			return nil
+		})
+	}
+	_ = g.Wait() // it has only nil to say
+	return errors.Join(errs...)
+}
+
+// secondPass makes the arguments of the runs, one per package, for what was
+// put off; packages with many such tests come first, so that they don't end last.
 func (s *summary) secondPass(args []string) (runs [][]string) {
 	var flags []string
 	for _, a := range args {
@@ -44,7 +64,9 @@ func (s *summary) secondPass(args []string) (runs [][]string) {
 			flags = append(flags, a)
 		}
 	}
-	for _, pkg := range slices.Sorted(maps.Keys(s.putOff)) {
+	for _, pkg := range slices.SortedFunc(maps.Keys(s.putOff), func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(s.putOff[b]), len(s.putOff[a])), cmp.Compare(a, b))
+	}) {
 		names := slices.Sorted(maps.Keys(s.putOff[pkg]))
 		runs = append(runs, append(slices.Clone(flags), "-run", "^("+strings.Join(names, "|")+")$", pkg))
 	}
@@ -74,7 +96,9 @@ func (s *summary) read(r io.Reader) error {
 	for {
 		line, err := lines.ReadBytes('\n')
 		if len(line) > 0 {
+			s.mu.Lock()
 			s.line(line)
+			s.mu.Unlock()
 		}
 		if errors.Is(err, io.EOF) {
 			return nil

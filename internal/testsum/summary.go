@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // event is what `go test -json` writes (cmd/test2json).
@@ -23,6 +24,7 @@ type test struct{ pkg, name string }
 
 // summary collects events.
 type summary struct {
+	mu      sync.Mutex // of line, for runs at the same time
 	w       io.Writer
 	output  map[test][]string          // of tests and packages under way
 	passed  int                        // tests and subtests
