@@ -43,6 +43,12 @@ func SkipProof(t T, format string, args ...any) {
 	t.Skipf("SKIPPED PROOF: %s", why)
 }
 
+// PutOff puts a test off that is long and not about locking; see later.
+func PutOff(t T) {
+	t.Helper()
+	later(t)
+}
+
 // later puts a test off where internal/testsum asks for it: under the race
 // detector a proof takes eight times as long, and it proves redo, not locking.
 // testsum then runs it once more, without the detector.

@@ -50,6 +50,15 @@ type Inventory struct {
 	Missing []string
 }
 
+// Find is a complete file by its name.
+func (inv *Inventory) Find(name string) (*File, bool) {
+	i, ok := slices.BinarySearchFunc(inv.Complete, name, func(f File, name string) int { return strings.Compare(f.Name, name) })
+	if !ok {
+		return nil, false
+	}
+	return &inv.Complete[i], true
+}
+
 // reader reads one directory again and again, and looks at each file once.
 type reader struct {
 	dir   Dir

@@ -38,6 +38,7 @@ type Notification struct {
 type Options struct {
 	Rescan time.Duration // how often each directory is read without being asked to
 	Quiet  time.Duration // how long notifications are collected before a directory is read
+	Poll   bool          // without notifications of the kernel
 	Log    *slog.Logger
 }
 
@@ -52,6 +53,7 @@ type Storage struct {
 	next  int
 	wake  chan struct{}
 	dirty map[string]bool // paths to read again
+	bad   map[names.ID]error
 }
 
 type timeline struct {
@@ -115,6 +117,25 @@ func (s *Storage) Timelines() []Dir {
 	return out
 }
 
+// Dir is where a timeline's WAL lies; false if its directory is not there.
+func (s *Storage) Dir(id names.ID) (Dir, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, ok := s.lines[id]
+	if !ok {
+		return Dir{}, false
+	}
+	return t.reader.dir, true
+}
+
+// Problems are why directories that are configured for a timeline can't be
+// used just now.
+func (s *Storage) Problems() map[names.ID]error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bad
+}
+
 // Inventory is what was found in a timeline's directory when it was read last,
 // and why reading it failed if it did. ErrNotExist if there is no directory.
 func (s *Storage) Inventory(id names.ID) (Inventory, error) {
@@ -140,10 +161,8 @@ func (s *Storage) Wake(path string) {
 
 // Run watches until ctx ends.
 func (s *Storage) Run(ctx context.Context) error {
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		s.opt.Log.Warn("no notifications from the kernel: directories are only read from time to time", "every", s.opt.Rescan, "error", err)
-	} else {
+	watcher := s.notify()
+	if watcher != nil {
 		defer func() { _ = watcher.Close() }()
 		go s.listen(watcher)
 	}
@@ -165,6 +184,18 @@ func (s *Storage) Run(ctx context.Context) error {
 			s.some(watcher)
 		}
 	}
+}
+
+func (s *Storage) notify() *fsnotify.Watcher {
+	if s.opt.Poll {
+		return nil
+	}
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		s.opt.Log.Warn("no notifications from the kernel: directories are only read from time to time", "every", s.opt.Rescan, "error", err)
+		return nil
+	}
+	return w
 }
 
 func (s *Storage) listen(w *fsnotify.Watcher) {
@@ -214,12 +245,15 @@ func (s *Storage) some(w *fsnotify.Watcher) {
 
 // Scan looks for timelines and reads all their directories. The watcher may be nil.
 func (s *Storage) Scan(w *fsnotify.Watcher) {
-	there := make(map[names.ID]bool)
+	there, bad := make(map[names.ID]bool), make(map[names.ID]error)
 	for i := range s.sources {
 		src := &s.sources[i]
 		dirs, err := src.Find(func(err error) { s.opt.Log.Warn("a directory is left out", "error", err) })
 		if err != nil {
-			s.opt.Log.Error("a WAL directory can't be read", "path", src.Path, "error", err)
+			s.opt.Log.Error("a WAL directory can't be used", "path", src.Path, "error", err)
+			if src.Kind != Tree {
+				bad[src.ID] = err
+			}
 		}
 		if src.Kind == Tree {
 			s.watch(w, src.Path)
@@ -241,6 +275,7 @@ func (s *Storage) Scan(w *fsnotify.Watcher) {
 		}
 	}
 	s.mu.Lock()
+	s.bad = bad
 	all := make([]*timeline, 0, len(s.lines))
 	for id, t := range s.lines {
 		if there[id] {
