@@ -61,7 +61,7 @@ func Open(ctx context.Context, store *storage.Store, layout Layout, opt Options)
 		_, err := ParseLayout(string(layout))
 		return a, err
 	}
-	err := opt.Retry.do(ctx, func() (err error) {
+	err := opt.Retry.Do(ctx, func() (err error) {
 		a.layout, err = detect(ctx, store)
 		return err
 	})
@@ -83,7 +83,7 @@ func (a *Archive) Timelines(ctx context.Context) (found []*Timeline, strays []st
 	if a.layout == Plain {
 		return []*Timeline{newTimeline(a, a.opt.Tenant, a.opt.Timeline, a.store, nil)}, nil, nil
 	}
-	err = a.opt.Retry.do(ctx, func() (err error) {
+	err = a.opt.Retry.Do(ctx, func() (err error) {
 		found, strays, err = a.redoubtTimelines(ctx)
 		return err
 	})

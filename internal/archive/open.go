@@ -195,7 +195,7 @@ func (t *Timeline) find(ctx context.Context, name string) ([]walfile.Entry, erro
 		return t.findByStat(ctx, name)
 	}
 	var copies []walfile.Entry
-	err := t.retry.do(ctx, func() error {
+	err := t.retry.Do(ctx, func() error {
 		copies = nil
 		found := map[walfile.Compression]walfile.Entry{}
 		for o, err := range t.store.List(ctx, name, storage.ListOptions{Dirs: true}) {
@@ -220,7 +220,7 @@ func (t *Timeline) findByStat(ctx context.Context, name string) ([]walfile.Entry
 	var copies []walfile.Entry
 	for _, c := range walfile.All() {
 		var o storage.Object
-		err := t.retry.do(ctx, func() (err error) {
+		err := t.retry.Do(ctx, func() (err error) {
 			o, err = t.store.Stat(ctx, name+c.Suffix())
 			return err
 		})

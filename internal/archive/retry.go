@@ -4,54 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"time"
 
 	"redoubt/internal/pg/walfile"
 	"redoubt/internal/storage"
 )
 
-// Retry says how often an operation that failed for a reason of the moment is
-// tried again, and how long to wait: Wait, then twice as long each time.
-type Retry struct {
-	Attempts int           // including the first; 0 means 4
-	Wait     time.Duration // 0 means 200 ms
-}
-
-func (r Retry) attempts() int {
-	if r.Attempts <= 0 {
-		return 4
-	}
-	return r.Attempts
-}
-
-// pause waits before attempt number n (1 is the first repetition).
-func (r Retry) pause(ctx context.Context, n int) error {
-	wait := r.Wait
-	if wait <= 0 {
-		wait = 200 * time.Millisecond
-	}
-	t := time.NewTimer(wait << min(n-1, 6))
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
-}
-
-// do runs try until it succeeds, fails for good, or has been tried enough.
-func (r Retry) do(ctx context.Context, try func() error) error {
-	for n := 1; ; n++ {
-		err := try()
-		if err == nil || !storage.Transient(err) || n >= r.attempts() {
-			return err
-		}
-		if err := r.pause(ctx, n); err != nil {
-			return err
-		}
-	}
-}
+// Retry is storage's.
+type Retry = storage.Retry
 
 // objectReader reads an object from start to end and goes on where it was
 // when a read fails, as long as the object is still the same.
@@ -117,10 +76,10 @@ func (r *objectReader) failed(err error) error {
 	if err == io.EOF || !storage.Transient(err) {
 		return err
 	}
-	if r.tries++; r.tries >= r.retry.attempts() {
+	if r.tries++; !r.retry.More(r.tries, err) {
 		return err
 	}
-	return r.retry.pause(r.ctx, r.tries)
+	return r.retry.Pause(r.ctx, r.tries)
 }
 
 // sameObject makes sure that what is read next belongs to what was read.

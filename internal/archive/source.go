@@ -28,7 +28,7 @@ func (t *Timeline) Source(ctx context.Context, target pg.TLI) (*Source, error) {
 		return nil, err
 	}
 	if target == 0 {
-		err := t.retry.do(ctx, func() (err error) {
+		err := t.retry.Do(ctx, func() (err error) {
 			target, err = t.newestTLI(ctx)
 			return err
 		})

@@ -61,7 +61,7 @@ func (t *Timeline) Identify(ctx context.Context) (Identity, error) {
 		return *t.identity, nil
 	}
 	var id Identity
-	err := t.retry.do(ctx, func() (err error) {
+	err := t.retry.Do(ctx, func() (err error) {
 		id, err = t.identify(ctx)
 		return err
 	})
@@ -140,7 +140,7 @@ func (t *Timeline) List(ctx context.Context) iter.Seq2[walfile.Entry, error] {
 			return
 		}
 		last, enough := "", false
-		err := t.retry.do(ctx, func() error {
+		err := t.retry.Do(ctx, func() error {
 			for o, err := range t.store.List(ctx, "", storage.ListOptions{Dirs: true}) {
 				if err != nil {
 					return err
@@ -216,7 +216,7 @@ func (t *Timeline) Snapshots(ctx context.Context) ([]string, error) {
 		return nil, nil
 	}
 	var names []string
-	err := t.retry.do(ctx, func() (err error) {
+	err := t.retry.Do(ctx, func() (err error) {
 		names, _, err = subdirs(ctx, t.snapshots, "")
 		return err
 	})

@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 
+	"redoubt/internal/compress"
+	"redoubt/internal/pg/wal"
 	"redoubt/internal/pg/walfile"
 )
 
@@ -68,6 +70,24 @@ func (t *Timeline) PutOnce(ctx context.Context, name string, src Source) (Placed
 			return Placed{}, err
 		}
 	}
+}
+
+// Replace stores a begun segment (NAME.partial) in place of what was stored
+// before under that name, whose compression it keeps. Any other file is never
+// replaced.
+func (t *Timeline) Replace(ctx context.Context, name string, src Source) (Placed, error) {
+	if walfile.KindOf(name) != wal.PartialFile {
+		return Placed{}, t.store.fail("replace", name, fmt.Errorf("%w: only a .partial file is ever replaced", ErrKey))
+	}
+	copies, err := t.Find(ctx, name)
+	if err != nil {
+		return Placed{}, err
+	}
+	as := *t
+	if len(copies) > 0 && slices.Contains(compress.Written(), walfile.CompressionOf(copies[0].Key)) {
+		as.opt.Compression = walfile.CompressionOf(copies[0].Key)
+	}
+	return as.put(ctx, name, src, PutOptions{})
 }
 
 // Compare holds the stored copies of a file against a source, decompressed:
