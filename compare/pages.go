@@ -2,6 +2,7 @@ package compare
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 
 	"redoubt/internal/finding"
@@ -137,16 +138,20 @@ func absentRule(in *Input, have page.Page) (mask.RuleID, string, bool) {
 			return RuleVMNoBits, "A visibility map page without bits says the same as a missing one.", true
 		}
 		return RuleTrailingZero, "Blocks that are all zeros at the end of a fork say the same as missing ones.", true
-	case bloomInit(in.Block.RelFork, in.Major, page.KindOf(have, in.Block.Fork)) && in.Replayed == nil:
+	case in.Replayed == nil && in.Block.Number == 0 && BloomInit(have, in.Block.RelFork, in.Major):
 		return RuleBloomInitFork, "The init fork of an unlogged bloom index is not WAL-logged since PostgreSQL 16.", true
 	}
 	return "", "", false
 }
 
-// bloomInit reports whether the block may lack WAL: BloomInitMetapage uses
-// generic WAL, which skips unlogged relations (contrib/bloom).
-func bloomInit(rel pg.RelFork, major int, kind page.Kind) bool {
-	return rel.Fork == pg.InitFork && major >= 16 && kind == page.KindBloom
+// BloomInit reports whether a page of the official side is one that no WAL
+// describes: the metapage in the init fork of an unlogged bloom index, which
+// generic WAL skips since 16 (BloomInitMetapage, contrib/bloom/blutils.c), so
+// that it has no LSN.
+func BloomInit(p page.Page, rel pg.RelFork, major int) bool {
+	const magic = 0xDBAC0DED // BLOOM_MAGICK_NUMBER, where the page's contents begin
+	return rel.Fork == pg.InitFork && major >= 16 && page.KindOf(p, rel.Fork) == page.KindBloom &&
+		p.LSN() == 0 && binary.LittleEndian.Uint32(p[page.HeaderSize:]) == magic
 }
 
 // Blank reports whether a page says nothing, so that its file might as well

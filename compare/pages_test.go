@@ -246,10 +246,14 @@ func TestAbsentBlocks(t *testing.T) {
 	if res := compare.Pages(in); !res.Benign() || res.Rule != compare.RuleTrailingZero {
 		t.Errorf("%+v", res)
 	}
-	in.Block.Fork, in.Major = pg.InitFork, 16
+	in.Block.Fork, in.Block.Number, in.Major = pg.InitFork, 0, 16
 	in.Official = bytes.Clone(fixture(t, "brin-regular").Official)
 	want(t, compare.Pages(in), finding.SizeMismatch, finding.Critical, finding.BlameUnknown)
-	copy(in.Official[pg.BlockSize-2:], []byte{0x83, 0xFF}) // as bloom's metapage
+	copy(in.Official[pg.BlockSize-2:], []byte{0x83, 0xFF}) // a bloom page
+	want(t, compare.Pages(in), finding.SizeMismatch, finding.Critical, finding.BlameUnknown)
+	copy(in.Official[page.HeaderSize:], []byte{0xED, 0x0D, 0xAC, 0xDB}) // the metapage, and
+	want(t, compare.Pages(in), finding.SizeMismatch, finding.Critical, finding.BlameUnknown)
+	page.Page(in.Official).SetLSN(0) // not logged
 	if res := compare.Pages(in); !res.Benign() || res.Rule != compare.RuleBloomInitFork {
 		t.Errorf("%+v", res)
 	}

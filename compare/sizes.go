@@ -6,7 +6,6 @@ import (
 	"redoubt/internal/finding"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/mask"
-	"redoubt/internal/pg/page"
 )
 
 // NoFile is the size of a fork that has no file.
@@ -22,8 +21,8 @@ type SizeInput struct {
 	TornTail int
 	// BlankBeyond: every block beyond the shorter side is Blank.
 	BlankBeyond bool
-	// OfficialKind is the kind of the official block 0.
-	OfficialKind page.Kind
+	// BloomInit: the official block 0 is sound and such as BloomInit describes.
+	BloomInit bool
 	// Base is the fork's size at the start of the span.
 	Base int64
 	// Dropped is the record of the span that drops the relation, 0 if none does.
@@ -102,7 +101,7 @@ func (in *SizeInput) tolerated() (mask.RuleID, string) {
 		return RuleVMNoBits, "A missing visibility map, or part of one, says the same as one without bits."
 	case o != NoFile && in.BlankBeyond:
 		return RuleTrailingZero, "Blocks that are all zeros at the end of a fork say the same as missing ones."
-	case r == 0 && bloomInit(in.Rel, in.Major, in.OfficialKind):
+	case r == 0 && o == 1 && in.BloomInit:
 		return RuleBloomInitFork, "The init fork of an unlogged bloom index is not WAL-logged since PostgreSQL 16."
 	}
 	return "", ""

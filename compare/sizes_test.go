@@ -37,10 +37,11 @@ func TestSizes(t *testing.T) {
 		{"missing map with bits", pg.VMFork, none, 1, false, finding.MissingRelation, ""},
 		{"fsm", pg.FSMFork, none, 9, false, finding.SizeMismatch, "fsm"},
 		{"bloom", pg.InitFork, 1, 0, false, finding.SizeMismatch, "bloom-init-fork"},
+		{"more than bloom has", pg.InitFork, 2, 0, false, finding.SizeMismatch, ""},
 	}
 	for _, c := range cases {
 		res := compare.Sizes(compare.SizeInput{
-			Rel: pg.RelFork{Fork: c.fork}, Major: 17, Official: c.o, Replayed: c.r, BlankBeyond: c.blank, OfficialKind: page.KindBloom,
+			Rel: pg.RelFork{Fork: c.fork}, Major: 17, Official: c.o, Replayed: c.r, BlankBeyond: c.blank, BloomInit: c.fork == pg.InitFork,
 		})
 		if res.Equal != (c.kind == "") || res.Kind != c.kind || string(res.Rule) != c.rule || res.Benign() != (c.rule != "") {
 			t.Errorf("%s: %+v", c.name, res)

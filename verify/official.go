@@ -183,6 +183,9 @@ func (c *comparison) block(b pg.BlockNumber, official []byte) error {
 		if !compare.Blank(official, c.fork) {
 			c.part.beyond++
 		}
+		if b == 0 && compare.BloomInit(official, c.fork, c.out.Postgres.Major) && c.sound(b, official) {
+			c.part.bloomInit = true
+		}
 		return nil
 	}
 	if c.wanted != nil && !c.wanted(c.fork, b) {

@@ -93,6 +93,7 @@ func (r *run) size(s *officialSide, f pg.RelFork) error {
 	if in.Official > in.Replayed {
 		t := r.tally.forks[f]
 		in.BlankBeyond = t == nil || t.beyond == 0
+		in.BloomInit = t != nil && t.bloomInit
 	} else {
 		for b := pg.BlockNumber(max(in.Official, 0)); b < fa.Size && in.BlankBeyond; b++ {
 			blank, err := r.replayedBlank(f, fa.BaseBlocks, b)

@@ -18,6 +18,7 @@ type forkTally struct {
 	skipped      int64 // by --rel or --sample
 	benign       int64
 	beyond       int64 // not all zero, and beyond the replayed fork's end
+	bloomInit    bool  // the first of these is such as compare.BloomInit describes
 	tainted      map[pg.RmgrID]int64
 }
 
@@ -29,6 +30,7 @@ func (t *forkTally) add(o *forkTally) {
 	t.skipped += o.skipped
 	t.benign += o.benign
 	t.beyond += o.beyond
+	t.bloomInit = t.bloomInit || o.bloomInit
 	for m, n := range o.tainted {
 		t.taint(m, n)
 	}
