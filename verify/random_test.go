@@ -26,7 +26,7 @@ func TestRandom(t *testing.T) {
 			h := live(t, major, func(c *pgtest.Cluster) {
 				pgtest.Random{Seed: seed, Kills: s.kills}.Run(c)
 			}, s.options()...)
-			wantClean(t, mustVerify(t, h.options()))
+			h.prove(t)
 		})
 	}
 }

@@ -3,10 +3,14 @@ package verify_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
 
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
@@ -15,7 +19,7 @@ import (
 	"redoubt/verify"
 )
 
-// dirWAL reads segments of TLI 1 from a directory.
+// dirWAL reads segments of TLI 1 from a directory, plain or compressed with zstd.
 type dirWAL struct {
 	dir  string
 	size int64
@@ -26,32 +30,62 @@ func (d dirWAL) SegmentSize() int64 { return d.size }
 func (d dirWAL) Open(context.Context, pg.LSN) (replay.WALStream, error) { return &dirStream{d: d}, nil }
 
 type dirStream struct {
-	d   dirWAL
-	seg pg.SegmentNo
-	f   *os.File
+	d     dirWAL
+	seg   pg.SegmentNo
+	f     *os.File
+	plain []byte // the segment, unpacked
 }
 
 func (s *dirStream) ReadPages(at pg.LSN) ([]byte, error) {
 	seg := pg.SegmentOf(at, s.d.size)
-	if s.f == nil || seg != s.seg {
+	if s.f == nil && s.plain == nil || seg != s.seg {
 		_ = s.Close()
 		name := pg.SegmentName(1, seg, s.d.size)
-		f, err := os.Open(filepath.Join(s.d.dir, name))
+		err := s.open(filepath.Join(s.d.dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, &wal.MissingError{Segment: name, Range: pg.Range{From: seg.Start(s.d.size), To: (seg + 1).Start(s.d.size)}}
 		}
 		if err != nil {
 			return nil, err
 		}
-		s.f, s.seg = f, seg
+		s.seg = seg
 	}
 	off := int64(at - seg.Start(s.d.size))
-	buf := make([]byte, min(1<<18, s.d.size-off))
+	n := min(1<<18, s.d.size-off)
+	if s.plain != nil {
+		return s.plain[off:][:n:n], nil
+	}
+	buf := make([]byte, n)
 	_, err := s.f.ReadAt(buf, off)
 	return buf, err
 }
 
+// open opens a segment, or unpacks what zstd made of it.
+func (s *dirStream) open(path string) (err error) {
+	if s.f, err = os.Open(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	s.f = nil
+	packed, err := os.ReadFile(path + ".zst")
+	if err != nil {
+		return err
+	}
+	d, err := unpacker()
+	if err != nil {
+		return err
+	}
+	s.plain, err = d.DecodeAll(packed, make([]byte, 0, s.d.size))
+	if err == nil && int64(len(s.plain)) != s.d.size {
+		err = fmt.Errorf("unpack %s.zst: %d bytes, want %d", path, len(s.plain), s.d.size)
+	}
+	return err
+}
+
+// unpacker is used for its DecodeAll only, which many may call at once.
+var unpacker = sync.OnceValues(func() (*zstd.Decoder, error) { return zstd.NewReader(nil) })
+
 func (s *dirStream) Close() error {
+	s.plain = nil
 	if s.f == nil {
 		return nil
 	}
@@ -106,6 +140,9 @@ func (d dirSnap) Walk(_ context.Context, v datadir.Visitor) error {
 	}
 	links, err := filepath.Glob(filepath.Join(d.dir, "pg_tblspc", "*"))
 	for _, link := range links {
+		if st, statErr := os.Lstat(link); statErr == nil && st.IsDir() {
+			continue // a tablespace in place has been walked
+		}
 		to, linkErr := filepath.EvalSymlinks(link)
 		if err = errors.Join(linkErr, err); err == nil {
 			err = d.walk(to, filepath.Join("pg_tblspc", filepath.Base(link)), v)

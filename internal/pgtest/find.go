@@ -49,6 +49,22 @@ func Find(major int) (Install, error) {
 		major, strings.Join(tried, ", "))
 }
 
+// Builds are all installations of a major version: Find's, and others that
+// differ in their minor release or in what they were built with.
+func Builds(major int) []Install {
+	dirs := candidates(major)
+	if root, err := RepoRoot(); err == nil {
+		dirs = append(dirs, filepath.Join(root, ".cache", "pg", fmt.Sprintf("debian-%d", major), "usr", "lib", "postgresql", strconv.Itoa(major), "bin"))
+	}
+	var all []Install
+	for _, bin := range dirs {
+		if in, err := inspect(bin, major); err == nil {
+			all = append(all, in)
+		}
+	}
+	return all
+}
+
 func envName(major int) string { return "REDOUBT_PG" + strconv.Itoa(major) }
 
 func candidates(major int) []string {
