@@ -64,7 +64,7 @@ func TestBrowserShowsTheVerdict(t *testing.T) {
 	png := filepath.Join(t.TempDir(), "report.png")
 	dom, console := chromium(t, "--dump-dom", "--screenshot="+png, "--window-size=1280,2400", "file://"+file)
 	for _, want := range []string{
-		"3 findings: 1 page is not what the WAL says; 1 WAL segment is missing; 1 WAL segment is damaged.",
+		"4 findings: 1 page is not what the WAL says; 1 WAL segment is missing; 1 WAL segment is damaged; 1 write was lost by the primary's disk, by the images in the WAL.",
 		"public.accounts", "000000010000000000000008", "312 blocks", "rows ctid (1204,3) to (1204,12)", "the histories part here",
 	} {
 		if !strings.Contains(dom, want) {

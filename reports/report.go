@@ -87,7 +87,7 @@ func wholeVerification(v finding.Verification) finding.Verification {
 		d.ByteRanges = list(d.ByteRanges)
 		ds[i] = d
 	}
-	v.Discrepancies = ds
+	v.Discrepancies, v.LostWrites = ds, list(v.LostWrites)
 	maps := slices.Clone(v.Maps)
 	for i := range maps {
 		m := &maps[i]

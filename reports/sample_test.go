@@ -64,6 +64,15 @@ func cleanRun() finding.Run {
 	}
 }
 
+// staleImage is a lost write of the primary's.
+func staleImage(block int64) finding.StaleImage {
+	return finding.StaleImage{
+		Relation: finding.Relation{Tablespace: 1663, Database: 16384, RelFileNode: 16391, Name: "public.tellers"}, Block: block,
+		At: 0x5F00000, ImageLSN: 0x5100000, ExpectedLSN: 0x5E00040, LastRecord: finding.RecordRef{LSN: 0x5E00000, Rmgr: "Heap", Op: "HOT_UPDATE", XID: 8700},
+		ID: "5e1a40b37c2f9d06",
+	}
+}
+
 // findingsRun has one page that differs, a missing and a damaged segment, a
 // tainted part and a span that could not be verified.
 func findingsRun() finding.Run {
@@ -73,6 +82,9 @@ func findingsRun() finding.Run {
 	bad.DiscrepancyCounts = finding.DiscrepancyCounts{Critical: 1, Benign: 1}
 	bad.Coverage.BlocksTainted, bad.Coverage.TaintedBy = 312, map[string]int64{"Gin": 300, "BRIN": 12}
 	bad.Coverage.BlocksOverwrittenByWAL = 41
+
+	bad.LostWrites = []finding.StaleImage{staleImage(0)}
+	bad.Audit = &finding.Audit{Images: 900, ImagesChecked: 600, LostWrites: 1}
 
 	stuck := cleanSpan(0x7000000, 0xA000000)
 	stuck.Verdict, stuck.DiscrepancyCounts = finding.Inconclusive, finding.DiscrepancyCounts{}

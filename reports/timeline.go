@@ -27,6 +27,7 @@ func (v *view) addTimeline(t *finding.RunTimeline) {
 		v.Spans = append(v.Spans, spanViewOf(tv.Name, s))
 		v.Coverage = append(v.Coverage, coverageRowOf(tv.Name, rangeOf(s.Span), &s.Coverage))
 		v.addGaps(tv.Name, s.Gaps, "inside a span")
+		v.addLostWrites(tv.Name, s.LostWrites)
 	}
 	if t.Scan != nil {
 		v.addScan(tv.Name, t.Scan)
@@ -38,14 +39,26 @@ func (v *view) addScan(timeline string, s *finding.ScanTimeline) {
 	for _, d := range s.Damaged {
 		v.Damaged = append(v.Damaged, damagedView{timeline, plain(d.Segment), plain(d.Reason), plain(d.ID), ackWords(d.Acknowledged)})
 	}
-	for i := range s.LostWrites {
-		l := &s.LostWrites[i]
-		v.LostWrites = append(v.LostWrites, damagedView{timeline, fmt.Sprintf("%d/%d/%d %s block %d", l.Relation.Tablespace, l.Relation.Database, l.Relation.RelFileNode, l.Relation.Fork, l.Block), fmt.Sprintf(
-			"the image in the record at %s is of %s, the last record of the block, %s %s, left %s",
-			l.At, l.ImageLSN, plain(l.LastRecord.Rmgr), plain(l.LastRecord.Op), l.ExpectedLSN), plain(l.ID), ackWords(l.Acknowledged)})
-	}
+	v.addLostWrites(timeline, s.LostWrites)
 	for _, u := range s.Unexpected {
 		v.Unexpected = append(v.Unexpected, damagedView{Timeline: timeline, Name: plain(u), Reason: "no part of the layout"})
+	}
+}
+
+// addLostWrites lists lost writes; one that a scan and a span both found is
+// listed once, with the name that the span knows.
+func (v *view) addLostWrites(timeline string, lost []finding.StaleImage) {
+	for i := range lost {
+		l := &lost[i]
+		place := fmt.Sprintf("%d/%d/%d %s block %d", l.Relation.Tablespace, l.Relation.Database, l.Relation.RelFileNode, l.Relation.Fork, l.Block)
+		w := damagedView{timeline, joinNonEmpty(" ", plain(l.Relation.Name), place), fmt.Sprintf(
+			"the image in the record at %s is of %s, the last record of the block, %s %s, left %s",
+			l.At, l.ImageLSN, plain(l.LastRecord.Rmgr), plain(l.LastRecord.Op), l.ExpectedLSN), plain(l.ID), ackWords(l.Acknowledged)}
+		if !slices.ContainsFunc(v.LostWrites, func(o damagedView) bool {
+			return o.Timeline == w.Timeline && o.Reason == w.Reason && strings.HasSuffix(o.Name, place)
+		}) {
+			v.LostWrites = append(v.LostWrites, w)
+		}
 	}
 }
 

@@ -11,7 +11,7 @@ type totals struct {
 	pages, relations, slru, redo int64 // discrepancies listed that count, by what they are about
 	unlisted                     int64 // discrepancies that count and were cut off the list
 	missing, damaged             int64 // WAL segments that count
-	lostWrites                   int64 // of the primary, by the audit, that count
+	lostWrites                   int64 // of the primary, by the images in the WAL, that count
 	acknowledged                 int64 // findings that would count were they not acknowledged
 	benign                       int64
 
@@ -42,6 +42,9 @@ func totalsOf(r finding.Run) totals {
 		if tl.Scan != nil {
 			t.addScan(tl.Scan)
 		}
+		counting, known := tl.LostWrites()
+		t.lostWrites += counting
+		t.acknowledged += known
 	}
 	c := &t.coverage
 	t.unverifiable = c.BlocksTainted + c.BlocksOverwrittenByWAL + c.BlocksUnverifiable
@@ -54,7 +57,6 @@ func (t *totals) addScan(s *finding.ScanTimeline) {
 	t.present += s.Present
 	t.missing += s.MissingSegments()
 	t.damaged += s.DamagedSegments()
-	t.lostWrites += s.CountingLostWrites()
 	t.acknowledged += s.Acknowledged()
 	t.scanReasons += int64(len(s.Reasons))
 }

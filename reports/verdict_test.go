@@ -31,6 +31,8 @@ func TestVerdictIsNeverBetterThanTheRun(t *testing.T) {
 		"span differs":       {func(r *finding.Run) { r.Timelines[0].Spans[1].Verdict = finding.Discrepancies }, finding.Findings},
 		"critical counted":   {func(r *finding.Run) { r.Timelines[0].Spans[1].DiscrepancyCounts.Critical = 1 }, finding.Findings},
 		"warning counted":    {func(r *finding.Run) { r.Timelines[0].Spans[1].DiscrepancyCounts.Warning = 1 }, finding.Findings},
+		"lost write":         {func(r *finding.Run) { r.Timelines[0].Spans[1].LostWrites = []finding.StaleImage{staleImage(3)} }, finding.Findings},
+		"lost, not listed":   {func(r *finding.Run) { r.Timelines[0].Spans[1].Audit = &finding.Audit{LostWrites: 1} }, finding.Findings},
 		"only listed":        {func(r *finding.Run) { r.Timelines[0].Spans[1].Discrepancies = []finding.Discrepancy{lostWrite()} }, finding.Findings},
 		"image differs":      {func(r *finding.Run) { r.Timelines[0].Spans[1].Consistency.Mismatches = 1 }, finding.Findings},
 		"segment missing":    {func(r *finding.Run) { r.Timelines[0].Scan.Gaps = []finding.Gap{{Status: "missing"}} }, finding.Findings},
@@ -63,14 +65,14 @@ func TestHeadlineCounts(t *testing.T) {
 	r.Timelines[0].Spans[1].DiscrepancyCounts.Critical += 2000 // cut off the list
 	sum := totalsOf(r)
 	got := findingsHeadline(&sum)
-	want := "2,013 findings: 2,011 differences from what the WAL says; 1 WAL segment is missing; 1 WAL segment is damaged."
+	want := "2,014 findings: 2,011 differences from what the WAL says; 1 WAL segment is missing; 1 WAL segment is damaged; 1 write was lost by the primary's disk, by the images in the WAL."
 	if got != want {
 		t.Errorf("headline\n%s, want\n%s", got, want)
 	}
 	sum = totalsOf(everyKind())
 	got = findingsHeadline(&sum)
-	want = "13 findings: 6 pages are not what the WAL says; 3 relations differ in size or existence; 1 transaction log page is not what the WAL says; " +
-		"1 page differs from the image its own WAL record carries; 1 WAL segment is missing; 1 WAL segment is damaged."
+	want = "14 findings: 6 pages are not what the WAL says; 3 relations differ in size or existence; 1 transaction log page is not what the WAL says; " +
+		"1 page differs from the image its own WAL record carries; 1 WAL segment is missing; 1 WAL segment is damaged; 1 write was lost by the primary's disk, by the images in the WAL."
 	if got != want {
 		t.Errorf("headline\n%s, want\n%s", got, want)
 	}

@@ -183,7 +183,7 @@ func (r *run) finish(err error, took time.Duration) {
 	r.reasons(err)
 	c := r.out.DiscrepancyCounts
 	switch {
-	case c.Critical+c.Warning > 0:
+	case c.Critical+c.Warning > 0, len(r.out.LostWrites) > 0:
 		r.out.Verdict = finding.Discrepancies
 	case len(r.out.Reasons) > 0:
 		r.out.Verdict = finding.Inconclusive
@@ -259,6 +259,7 @@ func (r *run) reasons(err error) {
 			add("%d records of %s change relations in ways that are not known", n, m)
 		}
 	}
+	r.addNewerImages()
 	for _, s := range []Snapshot{r.Base, r.Official} {
 		for _, p := range s.Problems() {
 			add("%s: %s", s.Name(), p)

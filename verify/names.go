@@ -10,18 +10,23 @@ import (
 	"redoubt/internal/pg/page"
 )
 
-// name fills in the names of the relations of discrepancies. They are what
+// name fills in the names of the relations of discrepancies and lost writes. They are what
 // the catalogs of the replayed side say; of a relation that the replayed side
 // does not have, those of the official side, or else the base's. A name is
 // given only if a row that is known to be live says it, on a page that is not
 // known to be damaged. A name missing is no error: only the context's is.
 func (r *run) name(ctx context.Context, found []finding.Discrepancy) error {
 	replayed, elsewhere := make(targets), make(targets)
+	rels := make([]*finding.Relation, 0, len(found)+len(r.out.LostWrites))
 	for i := range found {
-		rel := found[i].Relation
-		if rel == nil {
-			continue
+		if found[i].Relation != nil {
+			rels = append(rels, found[i].Relation)
 		}
+	}
+	for i := range r.out.LostWrites {
+		rels = append(rels, &r.out.LostWrites[i].Relation)
+	}
+	for _, rel := range rels {
 		at := pg.RelFileLocator{Spc: rel.Tablespace, DB: rel.Database, Rel: rel.RelFileNode}
 		if _, ok := r.ra.Fork(pg.RelFork{RelFileLocator: at, Fork: rel.Fork}); ok {
 			replayed[at] = append(replayed[at], rel)

@@ -174,7 +174,7 @@ func newVerification() *finding.Verification {
 		Verdict: finding.Inconclusive, Engine: "native", Reasons: []string{},
 		Postgres:      finding.Postgres{Dialect: "postgres"},
 		Coverage:      finding.Coverage{TaintedBy: map[string]int64{}, RelationsSkipped: map[string]int64{"unlogged": 0, "temporary": 0, "fsm": 0, "invalid_database": 0, "orphan_database": 0, "orphan": 0}},
-		Discrepancies: []finding.Discrepancy{}, Gaps: []finding.Gap{},
+		Discrepancies: []finding.Discrepancy{}, Gaps: []finding.Gap{}, LostWrites: []finding.StaleImage{},
 	}
 }
 
@@ -203,6 +203,7 @@ func (r *run) verify(ctx context.Context) error {
 	if err := r.replayBase(ctx); err != nil {
 		return err
 	}
+	r.auditImages()
 	return r.judgeSides(ctx)
 }
 

@@ -76,6 +76,9 @@ func describe(v *finding.Verification) string {
 		}
 		fmt.Fprintf(&b, "%s %s %s block %d, blame %s, last %+v: %s\n", d.Severity, d.Kind, d.File, block, d.Blame, d.LastRecord, d.Explanation)
 	}
+	for _, l := range v.LostWrites[:min(20, len(v.LostWrites))] {
+		fmt.Fprintf(&b, "lost write: %+v\n", l)
+	}
 	return b.String()
 }
 
@@ -85,8 +88,8 @@ func wantClean(t *testing.T, v *finding.Verification) {
 	if v.Verdict != finding.Clean {
 		t.Errorf("verdict %s, want clean:\n%s", v.Verdict, describe(v))
 	}
-	t.Logf("%s: %d records, %d MB of WAL, %d images checked, %d blocks compared (%d untouched), %d benign, %.0f MB/s",
-		v.Span, v.WAL.Records, v.WAL.Bytes>>20, v.Consistency.ImagesChecked, v.Coverage.BlocksCompared,
+	t.Logf("%s: %d records, %d MB of WAL, %d images checked, LSNs of %d, %d blocks compared (%d untouched), %d benign, %.0f MB/s",
+		v.Span, v.WAL.Records, v.WAL.Bytes>>20, v.Consistency.ImagesChecked, v.Audit.ImagesChecked, v.Coverage.BlocksCompared,
 		v.Coverage.BlocksUntouchedCompared, v.DiscrepancyCounts.Benign, v.Timing.WALMBPerSecond)
 }
 

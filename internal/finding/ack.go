@@ -106,10 +106,13 @@ func (a *Acknowledgements) MarkScan(t *ScanTimeline) {
 			d.Acknowledged = &ack.Acknowledgement
 		}
 	}
-	for i := range t.LostWrites {
-		l := &t.LostWrites[i]
-		if ack, ok := a.found[ackKey{t.Tenant, t.Timeline, l.ID}]; ok {
-			l.Acknowledged = &ack.Acknowledgement
+	a.markLostWrites(t.Tenant, t.Timeline, t.LostWrites)
+}
+
+func (a *Acknowledgements) markLostWrites(tenant, timeline string, lost []StaleImage) {
+	for i := range lost {
+		if ack, ok := a.found[ackKey{tenant, timeline, lost[i].ID}]; ok {
+			lost[i].Acknowledged = &ack.Acknowledgement
 		}
 	}
 }
@@ -124,14 +127,13 @@ func (a *Acknowledgements) markGaps(tenant, timeline string, gaps []Gap) {
 }
 
 func (a *Acknowledgements) markSpan(tenant, timeline string, v *Verification) {
-	for i := range v.Gaps {
-		v.Gaps[i].identify(tenant, timeline)
-	}
+	v.Identify(tenant, timeline)
 	a.markGaps(tenant, timeline, v.Gaps)
+	a.markLostWrites(tenant, timeline, v.LostWrites)
 	for i := range v.Discrepancies {
 		v.Discrepancies[i].Acknowledged = a.Discrepancy(tenant, timeline, &v.Discrepancies[i])
 	}
-	if v.Verdict != Discrepancies || v.Acknowledged() == 0 || v.Bad() {
+	if v.Verdict != Discrepancies || v.Acknowledged() == 0 && acknowledgedWrites(v.LostWrites) == 0 || v.Bad() {
 		return
 	}
 	v.Verdict = Clean
@@ -163,32 +165,13 @@ func (v *Verification) Bad() bool {
 			images--
 		}
 	}
-	return listed || c.Critical+c.Warning > v.Acknowledged() || images > 0
+	return listed || c.Critical+c.Warning > v.Acknowledged() || images > 0 || v.CountingLostWrites() > 0
 }
 
-// Acknowledged is the number of missing and damaged segments and of lost
-// writes that would count were they not acknowledged.
+// Acknowledged is the number of missing and damaged segments that would count
+// were they not acknowledged.
 func (t *ScanTimeline) Acknowledged() int64 {
-	return t.acknowledgedGaps() + int64(len(t.Damaged)) - t.DamagedSegments() + t.acknowledgedWrites()
-}
-
-// CountingLostWrites is the number of lost writes that count, those not listed included.
-func (t *ScanTimeline) CountingLostWrites() int64 { return t.lostWrites() - t.acknowledgedWrites() }
-
-func (t *ScanTimeline) lostWrites() int64 {
-	if t.Audit == nil {
-		return int64(len(t.LostWrites))
-	}
-	return max(t.Audit.LostWrites, int64(len(t.LostWrites)))
-}
-
-func (t *ScanTimeline) acknowledgedWrites() (n int64) {
-	for i := range t.LostWrites {
-		if t.LostWrites[i].Acknowledged != nil {
-			n++
-		}
-	}
-	return n
+	return t.acknowledgedGaps() + int64(len(t.Damaged)) - t.DamagedSegments()
 }
 
 func (t *ScanTimeline) acknowledgedGaps() (n int64) {
@@ -220,11 +203,15 @@ func (t *ScanTimeline) Identify() {
 			d.ID = hash("damaged", t.Tenant, t.Timeline, d.Segment, d.Reason)
 		}
 	}
-	for i := range t.LostWrites {
-		l := &t.LostWrites[i]
-		r := l.Relation
-		l.ID = hash("lost_write", t.Tenant, t.Timeline, fmt.Sprint(r.Tablespace, r.Database, r.RelFileNode, r.Fork, l.Block), l.At.String(), l.ImageLSN.String())
+	identifyWrites(t.Tenant, t.Timeline, t.LostWrites)
+}
+
+// Identify gives those findings of a span their ids that a scan may share.
+func (v *Verification) Identify(tenant, timeline string) {
+	for i := range v.Gaps {
+		v.Gaps[i].identify(tenant, timeline)
 	}
+	identifyWrites(tenant, timeline, v.LostWrites)
 }
 
 func (g *Gap) identify(tenant, timeline string) {

@@ -74,6 +74,8 @@ type Verification struct {
 	Discrepancies     []Discrepancy     `json:"discrepancies"` // at most 1,000 unless all were asked for
 	DiscrepancyCounts DiscrepancyCounts `json:"discrepancy_counts"`
 	Gaps              []Gap             `json:"gaps"`
+	LostWrites        []StaleImage      `json:"lost_writes"`     // of the primary, by the images in the WAL; at most 1,000 unless all were asked for, warnings
+	Audit             *Audit            `json:"audit,omitempty"` // what lost_writes rest on; absent where the WAL was not replayed
 	Timing            Timing            `json:"timing"`
 	Maps              []RelationMap     `json:"maps,omitempty"`    // of relations with listed discrepancies, at most 100
 	Witness           *Witness          `json:"witness,omitempty"` // where a second engine ran

@@ -17,7 +17,7 @@ type RunSummary struct {
 	Warning         int64      `json:"warning"`  // discrepancies
 	MissingSegments int64      `json:"missing_segments"`
 	DamagedSegments int64      `json:"damaged_segments"`
-	LostWrites      int64      `json:"lost_writes"`  // of the primary, by the audit
+	LostWrites      int64      `json:"lost_writes"`  // of the primary, by the images in the WAL
 	Acknowledged    int64      `json:"acknowledged"` // of these discrepancies, segments and lost writes, those that did not count when the run ended
 }
 
@@ -35,10 +35,12 @@ func Summarize(r Run) RunSummary {
 			s.Warning += t.Spans[j].DiscrepancyCounts.Warning
 			s.Acknowledged += t.Spans[j].Acknowledged()
 		}
+		counting, known := t.LostWrites()
+		s.LostWrites += counting + known
+		s.Acknowledged += known
 		if t.Scan != nil {
 			s.MissingSegments += t.Scan.MissingSegments() + t.Scan.acknowledgedGaps()
 			s.DamagedSegments += int64(len(t.Scan.Damaged))
-			s.LostWrites += t.Scan.lostWrites()
 			s.Acknowledged += t.Scan.Acknowledged()
 		}
 	}

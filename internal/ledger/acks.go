@@ -190,34 +190,34 @@ func findInScans(ctx context.Context, tx *sql.Tx, id string) (*Ack, error) {
 				out = &Ack{Tenant: s.Tenant, Timeline: s.Timeline, ID: id, Finding: "damaged", About: "damaged segment " + d.Segment + ": " + d.Reason}
 			}
 		}
-		for _, w := range s.LostWrites {
-			if w.ID == id {
-				out = &Ack{Tenant: s.Tenant, Timeline: s.Timeline, ID: id, Finding: "lost_write",
-					About: fmt.Sprintf("write lost by the primary: %d/%d/%d %s block %d, image at %s", w.Relation.Tablespace, w.Relation.Database, w.Relation.RelFileNode, w.Relation.Fork, w.Block, w.At)}
-			}
+		if out == nil {
+			out = lostWriteAck(s.Tenant, s.Timeline, s.LostWrites, id)
 		}
 		return nil
 	}, "SELECT scan FROM timelines WHERE scan IS NOT NULL")
 	return out, err
 }
 
-// findInSpans looks at gaps that the newest run of a timeline met and its scan did not.
+// findInSpans looks at gaps and lost writes that the newest run of a timeline
+// met and its scan did not.
 func findInSpans(ctx context.Context, tx *sql.Tx, id string) (*Ack, error) {
 	var out *Ack
 	err := query(ctx, tx, func(rows *sql.Rows) error {
-		var tenant, timeline, text string
-		if err := rows.Scan(&tenant, &timeline, &text); err != nil || out != nil {
+		var tenant, timeline, gaps, lost string
+		if err := rows.Scan(&tenant, &timeline, &gaps, &lost); err != nil || out != nil {
 			return err
 		}
-		s := finding.ScanTimeline{Tenant: tenant, Timeline: timeline}
-		if err := fromJSON(text, &s.Gaps); err != nil {
+		var v finding.Verification
+		if err := errors.Join(fromJSON(gaps, &v.Gaps), fromJSON(lost, &v.LostWrites)); err != nil {
 			return err
 		}
-		s.Identify()
-		out = gapAck(tenant, timeline, s.Gaps, id)
+		v.Identify(tenant, timeline)
+		if out = gapAck(tenant, timeline, v.Gaps, id); out == nil {
+			out = lostWriteAck(tenant, timeline, v.LostWrites, id)
+		}
 		return nil
-	}, `SELECT s.tenant, s.timeline, json_extract(s.verification, '$.gaps') FROM spans s
-		WHERE json_array_length(s.verification, '$.gaps') > 0 AND s.run_id = (SELECT r.run_id FROM picks p JOIN runs r ON r.run_id = p.run_id
+	}, `SELECT s.tenant, s.timeline, coalesce(s.gaps, '[]'), coalesce(s.lost_writes, '[]') FROM spans s
+		WHERE (json_array_length(s.verification, '$.gaps') > 0 OR json_array_length(s.verification, '$.lost_writes') > 0) AND s.run_id = (SELECT r.run_id FROM picks p JOIN runs r ON r.run_id = p.run_id
 			WHERE p.tenant = s.tenant AND p.timeline = s.timeline ORDER BY r.started_at DESC, r.run_id DESC LIMIT 1)`)
 	return out, err
 }
@@ -227,6 +227,16 @@ func gapAck(tenant, timeline string, gaps []finding.Gap, id string) *Ack {
 		if g.ID == id && id != "" {
 			return &Ack{Tenant: tenant, Timeline: timeline, ID: id, Finding: "gap", Segments: g.Segments,
 				About: fmt.Sprintf("WAL missing from %s to %s", g.From, g.To)}
+		}
+	}
+	return nil
+}
+
+func lostWriteAck(tenant, timeline string, lost []finding.StaleImage, id string) *Ack {
+	for i := range lost {
+		if w := &lost[i]; w.ID == id && id != "" {
+			return &Ack{Tenant: tenant, Timeline: timeline, ID: id, Finding: "lost_write",
+				About: fmt.Sprintf("write lost by the primary: %d/%d/%d %s block %d, image at %s", w.Relation.Tablespace, w.Relation.Database, w.Relation.RelFileNode, w.Relation.Fork, w.Block, w.At)}
 		}
 	}
 	return nil

@@ -50,19 +50,45 @@ func countRun(ctx context.Context, tx *sql.Tx, s *finding.RunSummary) error {
 		(SELECT acknowledged FROM runs WHERE run_id = ?1) FROM spans WHERE run_id = ?1`, s.ID).Scan(&s.Spans, &s.Critical, &s.Warning, &s.Acknowledged); err != nil {
 		return err
 	}
+	lost, err := lostWritesOfSpans(ctx, tx, s.ID)
+	if err != nil {
+		return err
+	}
 	return query(ctx, tx, func(rows *sql.Rows) error {
 		s.Timelines++
+		var tenant, timeline string
 		var text sql.NullString
-		if err := rows.Scan(&text); err != nil || !text.Valid {
+		if err := rows.Scan(&tenant, &timeline, &text); err != nil {
 			return err
 		}
-		var scan finding.ScanTimeline
-		if err := fromJSON(text.String, &scan); err != nil {
-			return err
+		t := finding.RunTimeline{Spans: lost[tenant+"/"+timeline]}
+		if text.Valid {
+			t.Scan = new(finding.ScanTimeline)
+			if err := fromJSON(text.String, t.Scan); err != nil {
+				return err
+			}
+			s.MissingSegments += t.Scan.MissingSegments()
+			s.DamagedSegments += int64(len(t.Scan.Damaged))
 		}
-		s.MissingSegments += scan.MissingSegments()
-		s.DamagedSegments += int64(len(scan.Damaged))
-		s.LostWrites += scan.CountingLostWrites() // none is acknowledged in what is stored
+		n, _ := t.LostWrites() // none is acknowledged in what is stored
+		s.LostWrites += n
 		return nil
-	}, "SELECT scan FROM picks WHERE run_id = ?", s.ID)
+	}, "SELECT tenant, timeline, scan FROM picks WHERE run_id = ?", s.ID)
+}
+
+// lostWritesOfSpans reads of a run's spans what they say of lost writes, if anything.
+func lostWritesOfSpans(ctx context.Context, tx *sql.Tx, runID string) (map[string][]finding.Verification, error) {
+	out := map[string][]finding.Verification{}
+	err := query(ctx, tx, func(rows *sql.Rows) error {
+		var tenant, timeline, listed string
+		v := finding.Verification{Audit: &finding.Audit{}}
+		if err := rows.Scan(&tenant, &timeline, &listed, &v.Audit.LostWrites); err != nil {
+			return err
+		}
+		err := fromJSON(listed, &v.LostWrites)
+		key := tenant + "/" + timeline
+		out[key] = append(out[key], v)
+		return err
+	}, "SELECT tenant, timeline, lost_writes, audit_lost_writes FROM spans WHERE run_id = ? AND audit_lost_writes > 0", runID)
+	return out, err
 }

@@ -3,6 +3,7 @@ package native
 import (
 	"bytes"
 	"encoding/gob"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -119,6 +120,49 @@ func FuzzReplay(f *testing.F) {
 		defer watchdog.Stop()
 		replayChanged(t, &records[int(which)%len(records)], change{info, major % 5, block, flags, main, data, cut})
 	})
+}
+
+// TestChangedRecords does the same with changes by chance. A fuzzer is slow
+// here, for it counts the branches of all that the tests link; this is not.
+func TestChangedRecords(t *testing.T) {
+	rounds := 2 // of each record
+	if os.Getenv("REDOUBT_PROVE") == "1" {
+		rounds = 1000
+	}
+	n := 0
+	for i, c := range realRecords(t) {
+		rnd := rand.New(rand.NewPCG(7, uint64(i)))
+		some := func(n int) []byte {
+			b := make([]byte, 3*rnd.IntN(n))
+			for j := range b {
+				b[j] = byte(rnd.Uint32())
+			}
+			for j := 0; j+2 < len(b); j += 3 { // most fields are at the beginning
+				b[j] >>= rnd.IntN(9)
+				b[j+2] = [...]byte{0, 1, 0x7F, 0xFF, b[j+2], b[j+2]}[rnd.IntN(6)]
+			}
+			return b
+		}
+		for range rounds {
+			by := change{info: c.Record.Info, major: uint8(c.Record.Major - pg.MinMajor), main: some(4), data: some(4), cut: ^uint16(0)}
+			switch rnd.IntN(5) {
+			case 0:
+				by.info = byte(rnd.Uint32())
+			case 1:
+				by.cut = uint16(rnd.IntN(len(c.Record.Main) + 1))
+			case 2:
+				by.flags = byte(rnd.Uint32())
+			case 3:
+				by.major, by.block = uint8(rnd.IntN(5)), rnd.Uint32()
+			}
+			t.Run("", func(t *testing.T) { replayChanged(t, &c, by) })
+			if t.Failed() {
+				t.Fatalf("%s changed by %+v", c.Name, by)
+			}
+			n++
+		}
+	}
+	t.Logf("%d changed records", n)
 }
 
 func replayChanged(t *testing.T, c *realRecord, by change) {

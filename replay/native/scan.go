@@ -3,6 +3,7 @@ package native
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
@@ -54,31 +55,41 @@ func (e *Engine) Scan(ctx context.Context) (*Scanned, error) {
 
 // scan is Scan of what read hands it.
 func (e *Engine) scan(ctx context.Context, read feed, out *Scanned) error {
-	var clears []redo.VMClear
-	var slru []redo.SLRUOp
-	return read(ctx, func(b *batch) (err error) {
+	s := scanning{Engine: e, out: out}
+	return read(ctx, func(b *batch) error {
 		for i := range b.recs {
-			r := &b.recs[i]
-			out.count(r)
-			e.touchRefs(r)
-			if clears, err = redo.VMClears(r, clears[:0]); err != nil {
-				return err
-			}
-			for _, c := range clears {
-				e.touch(c.Page.RelFork, c.Page.Number, true)
-			}
-			if slru, err = redo.SLRUOps(r, true, slru[:0]); err != nil {
-				return err
-			}
-			for i := range slru {
-				e.touch(slruFork(slru[i].Page.SLRU), pg.BlockNumber(slru[i].Page.Page), true)
-			}
-			if err := e.touchOthers(r, out); err != nil {
-				return err
+			if err := s.record(&b.recs[i]); err != nil {
+				return fmt.Errorf("read %s record at %s: %w", b.recs[i].Rmgr, b.recs[i].LSN, err)
 			}
 		}
 		return nil
 	})
+}
+
+// scanning is a first pass under way.
+type scanning struct {
+	*Engine
+	out    *Scanned
+	clears []redo.VMClear
+	slru   []redo.SLRUOp
+}
+
+func (s *scanning) record(r *wal.Record) (err error) {
+	s.out.count(r)
+	s.touchRefs(r)
+	if s.clears, err = redo.VMClears(r, s.clears[:0]); err != nil {
+		return err
+	}
+	for _, c := range s.clears {
+		s.touch(c.Page.RelFork, c.Page.Number, true)
+	}
+	if s.slru, err = redo.SLRUOps(r, true, s.slru[:0]); err != nil {
+		return err
+	}
+	for i := range s.slru {
+		s.touch(slruFork(s.slru[i].Page.SLRU), pg.BlockNumber(s.slru[i].Page.Page), true)
+	}
+	return s.touchOthers(r, s.out)
 }
 
 func (s *Scanned) count(r *wal.Record) {
