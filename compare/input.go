@@ -71,9 +71,8 @@ type Input struct {
 // Touch is one record that touches a block.
 type Touch struct {
 	End pg.LSN // the record's end, which redo stores as page LSN
-	// MaySetLSN: the primary may or may not have stored End in the page:
-	// FPI_FOR_HINT, and the heap block of VISIBLE where it is not known
-	// whether hint bits are logged.
+	// MaySetLSN: the primary may or may not have stored End in the page
+	// (wal.MaySetLSN).
 	MaySetLSN bool
 }
 

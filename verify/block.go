@@ -13,6 +13,7 @@ import (
 	"redoubt/internal/pg/wal"
 	"redoubt/replay"
 	"redoubt/replay/native"
+	"redoubt/replay/redo"
 )
 
 // maxSteps is how many records of one block are held.
@@ -22,7 +23,9 @@ const maxSteps = 1 << 20
 type BlockQuery struct {
 	Base     Snapshot
 	Settings native.Base // of the base's pg_control
-	Official Snapshot    // may be nil
+	// Extensions is the redo of resource managers that PostgreSQL itself has not.
+	Extensions redo.Extensions
+	Official   Snapshot // may be nil
 	// OfficialFrom is where the own WAL of an official side starts that is an
 	// online backup; 0 for one of a single moment.
 	OfficialFrom pg.LSN
@@ -102,7 +105,7 @@ func Block(ctx context.Context, q BlockQuery) (*BlockHistory, error) {
 	if span.To == 0 {
 		span.To = ^pg.LSN(0)
 	}
-	err = native.Versions(ctx, q.WAL, span, q.Settings, map[pg.Block][]byte{q.Block: out.Base}, t.step)
+	err = native.Versions(ctx, q.WAL, span, q.Settings, q.Extensions, map[pg.Block][]byte{q.Block: out.Base}, t.step)
 	var missing *wal.MissingError
 	var end *wal.EndError
 	switch {
@@ -123,7 +126,7 @@ func (h *BlockHistory) bring(ctx context.Context, q *BlockQuery) ([]byte, error)
 	}
 	last := h.Official
 	own := pg.Range{From: q.OfficialFrom, To: q.Span.To}
-	err := native.Versions(ctx, q.WAL, own, q.Settings, map[pg.Block][]byte{q.Block: h.Official}, func(v *native.Version) error {
+	err := native.Versions(ctx, q.WAL, own, q.Settings, q.Extensions, map[pg.Block][]byte{q.Block: h.Official}, func(v *native.Version) error {
 		h.Rewritten = h.Rewritten || v.Image
 		if v.Page != nil {
 			last = slices.Clone(v.Page)

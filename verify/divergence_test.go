@@ -16,7 +16,6 @@ import (
 	"redoubt/internal/pg/page"
 	"redoubt/internal/pg/wal"
 	"redoubt/internal/pgtest"
-	"redoubt/replay/redo"
 )
 
 // imaged is a block after one record, as the server itself put it into the WAL.
@@ -223,7 +222,7 @@ func readVersions(t *testing.T, h history, span pg.Range, wanted func(pg.Block) 
 				t.Fatal(err)
 			}
 			p.SetLSN(r.End)
-			out[ref.Block] = append(out[ref.Block], imaged{r.LSN, r.End, p, redo.MaySetLSN(&r)})
+			out[ref.Block] = append(out[ref.Block], imaged{r.LSN, r.End, p, wal.OnlyHints(r.Rmgr, r.Info)})
 		}
 	}
 }

@@ -114,7 +114,7 @@ type follower struct {
 func (f *follower) pass(ctx context.Context, pages map[pg.Block][]byte) error {
 	c := f.baseControl
 	base := native.Base{Checksums: c.Checksums(), WALLogHints: c.WALLogHints, CommitTs: c.TrackCommitTimestamp}
-	err := native.Versions(ctx, f.WAL, f.out.Span, base, pages, f.version)
+	err := native.Versions(ctx, f.WAL, f.out.Span, base, f.Native.Extensions, pages, f.version)
 	return f.walError("read the history of the blocks that differ", err)
 }
 
@@ -176,7 +176,7 @@ func (h *blockHistory) diverges() (int, string) {
 		t := h.touches[i]
 		switch {
 		case t.SetsLSN && t.End <= common.LSN: // an online base's page had it already
-		case t.MaySetLSN: // the page may rightly be without its LSN
+		case t.OnlyHints(): // the page may rightly be without its LSN
 		case h.ordinals[i] == 0 && (!t.SetsLSN || common.Torn):
 			return -1, "what the next record makes of the block is not known"
 		default:

@@ -251,7 +251,7 @@ func (c *comparison) held(b pg.BlockNumber, official []byte, p native.Page) erro
 			Official: official, Replayed: p.Bytes, Checksums: c.checksums, Touched: p.Touched,
 			VMMayLackBits: c.vmMayLackBits(c.fork), Terse: true, XactState: c.work.xacts.state,
 		}
-		if len(p.Hints) > 0 { // from the replayed page's LSN on this is the whole history
+		if len(p.Hints) > 0 { // the whole history from its first LSN on
 			in.History, in.HistoryKnown = hintHistory(p), true
 		}
 		res := compare.Pages(in)
@@ -269,10 +269,10 @@ func (c *comparison) held(b pg.BlockNumber, official []byte, p native.Page) erro
 	return c.differs(b, official, p.Bytes, p.Touched)
 }
 
-// hintHistory is the record that set the page's LSN and those after it that may have.
+// hintHistory is the last record that set the page's LSN and those after it that may have.
 func hintHistory(p native.Page) []compare.Touch {
-	out := []compare.Touch{{End: page.Page(p.Bytes).LSN()}}
-	for _, end := range p.Hints {
+	out := []compare.Touch{{End: p.Hints[0]}}
+	for _, end := range p.Hints[1:] {
 		out = append(out, compare.Touch{End: end, MaySetLSN: true})
 	}
 	return out

@@ -15,9 +15,9 @@ type Touch struct {
 	End   pg.LSN // what redo stores as page LSN
 	Image bool   // it carries a full-page image that redo applies, or initialises the block
 	Init  bool   // of Image: redo builds the page from nothing, there is no image
-	// SetsLSN is false where a record changes a block and leaves its LSN alone.
+	// SetsLSN is false where a record leaves the block's LSN alone.
 	SetsLSN bool
-	// MaySetLSN: FPI_FOR_HINT, of which the primary may or may not have stored the LSN.
+	// MaySetLSN: the primary may or may not have stored the LSN (wal.MaySetLSN).
 	MaySetLSN bool
 }
 
@@ -31,27 +31,37 @@ func History(ctx context.Context, src replay.WALSource, span pg.Range, wanted ma
 	err := st.each(ctx, func(b *batch) (err error) {
 		for i := range b.recs {
 			r := &b.recs[i]
-			add := func(blk pg.Block, image, init, setsLSN bool) {
-				if wanted[blk] {
-					out[blk] = append(out[blk], Touch{RecordRef: refOf(r), End: r.End, Image: image, Init: init, SetsLSN: setsLSN, MaySetLSN: redo.MaySetLSN(r)})
-				}
-			}
 			for j := range r.Blocks {
-				ref := &r.Blocks[j]
-				restores := ref.HasImage && ref.Image.Apply
-				add(ref.Block, ref.WillInit || restores, !restores && ref.WillInit, true)
+				if ref := &r.Blocks[j]; wanted[ref.Block] {
+					out[ref.Block] = append(out[ref.Block], touchOf(r, ref))
+				}
 			}
 			if clears, err = redo.VMClears(r, clears[:0]); err != nil {
 				return err
 			}
 			for _, c := range clears {
-				add(c.Page, false, false, false)
+				if wanted[c.Page] {
+					out[c.Page] = append(out[c.Page], Touch{RecordRef: refOf(r), End: r.End})
+				}
 			}
 		}
 		return nil
 	})
 	return out, err
 }
+
+// touchOf is what a record does to a block that it references.
+func touchOf(r *wal.Record, ref *wal.BlockRef) Touch {
+	restores := ref.HasImage && ref.Image.Apply
+	effect := r.LSNEffect(ref)
+	return Touch{
+		RecordRef: refOf(r), End: r.End, Image: ref.WillInit || restores, Init: ref.WillInit && !restores,
+		SetsLSN: effect != wal.LeavesLSN, MaySetLSN: effect == wal.MaySetLSN,
+	}
+}
+
+// OnlyHints reports whether the record logs nothing but hints.
+func (r RecordRef) OnlyHints() bool { return wal.OnlyHints(r.Rmgr, r.Info) }
 
 // OpName names the record's operation as pg_waldump does.
 func (r RecordRef) OpName(major int) string { return wal.OpName(r.Rmgr, r.Info, major) }

@@ -92,11 +92,13 @@ type Page struct {
 	InBase    bool
 	Tainted   bool // unknown redo touched it last: not verifiable
 	TaintedBy pg.RmgrID
-	Invalid   pg.LSN   // the record that needed the block when it was missing or zero, 0 if none
-	Future    pg.LSN   // the first record that a clean base's page was newer than, 0 if none
-	Failed    error    // the first redo that failed on it
-	Hints     []pg.LSN // ends of later records that may have set the page's LSN on the primary
-	Last      RecordRef
+	Invalid   pg.LSN // the record that needed the block when it was missing or zero, 0 if none
+	Future    pg.LSN // the first record that a clean base's page was newer than, 0 if none
+	Failed    error  // the first redo that failed on it
+	// Hints, if there are any: the LSN that the page had on the primary before
+	// records that may have set it, and the ends of these.
+	Hints []pg.LSN
+	Last  RecordRef
 }
 
 // Page reads one block; buf is 8 KiB that Bytes may point to.

@@ -23,8 +23,8 @@ type block struct {
 	invalid pg.LSN // a record needed the block when it was missing or zero
 	failed  error  // redo of a record failed on it
 	future  pg.LSN // a clean base's page was newer than the record at this LSN
-	// hints are the ends of records after the page's LSN that may have set it
-	// on the primary and carry no image; the last few of them.
+	// hints, if there are any: the page's LSN before the first, and the ends of
+	// the last few records since that may have set it on the primary.
 	hints []pg.LSN
 	audit audit.Block // the page LSN that the primary had
 }
@@ -32,9 +32,14 @@ type block struct {
 // maxHints bounds block.hints.
 const maxHints = 8
 
-func (b *block) addHint(end pg.LSN) {
-	if len(b.hints) == maxHints {
-		copy(b.hints, b.hints[1:])
+// addHint notes a record that may have set the LSN of the page, which was
+// before until then.
+func (b *block) addHint(before, end pg.LSN) {
+	switch len(b.hints) {
+	case 0:
+		b.hints = append(b.hints, before)
+	case maxHints:
+		copy(b.hints[1:], b.hints[2:])
 		b.hints = b.hints[:maxHints-1]
 	}
 	b.hints = append(b.hints, end)

@@ -25,16 +25,16 @@ type Version struct {
 
 // Versions replays a span for a few blocks only and calls fn after each
 // record that touched one of them, in WAL order. pages has the base's page of
-// each block, nil where there is none; base is what else redo must know. It
+// each block, nil where there is none; base and ext are what else redo must know. It
 // serves the blocks that differ: its memory is two pages for each of them.
-func Versions(ctx context.Context, src replay.WALSource, span pg.Range, base Base, pages map[pg.Block][]byte, fn func(*Version) error) error {
+func Versions(ctx context.Context, src replay.WALSource, span pg.Range, base Base, ext redo.Extensions, pages map[pg.Block][]byte, fn func(*Version) error) error {
 	st := &stream{src: src, span: span}
-	return st.each(ctx, newVersions(base, pages, fn).batch)
+	return st.each(ctx, newVersions(base, ext, pages, fn).batch)
 }
 
-func newVersions(base Base, pages map[pg.Block][]byte, fn func(*Version) error) *versions {
+func newVersions(base Base, ext redo.Extensions, pages map[pg.Block][]byte, fn func(*Version) error) *versions {
 	v := &versions{
-		fn: fn, checksums: base.Checksums, env: redo.Env{HintBitsLogged: base.Checksums || base.WALLogHints},
+		fn: fn, checksums: base.Checksums, env: redo.Env{HintBitsLogged: base.Checksums || base.WALLogHints, Extensions: ext},
 		blocks: make(map[pg.Block]*versioned, len(pages)), rels: make(map[pg.RelFileLocator][]*versioned),
 	}
 	for b, p := range pages {
@@ -119,10 +119,9 @@ func (s *versioned) make() {
 
 // ref redoes one block reference.
 func (v *versions) ref(s *versioned, r *wal.Record, ref *wal.BlockRef) error {
-	whole := ref.WillInit || ref.HasImage && ref.Image.Apply
-	t := Touch{Image: whole, Init: whole && !(ref.HasImage && ref.Image.Apply), SetsLSN: true, MaySetLSN: redo.MaySetLSN(r)}
+	t := touchOf(r, ref)
 	missing := s.state == blockAbsent || s.state == blockHeld && page.Page(s.page[:]).IsNew()
-	if !whole && (s.state == blockUnknown || missing && !redo.ZeroOnMissing(r, ref)) {
+	if !t.Image && (s.state == blockUnknown || missing && !redo.ZeroOnMissing(r, ref)) {
 		if !v.env.Supported(r.Rmgr) {
 			s.state = blockUnknown
 		}

@@ -9,6 +9,7 @@ import (
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/page"
 	"redoubt/internal/pg/wal"
+	"redoubt/replay/redo"
 )
 
 // TestVersions follows blocks of the demo through the span: the last version
@@ -30,7 +31,7 @@ func TestVersions(t *testing.T) {
 	}
 	last := map[pg.Block]Version{}
 	touches := map[pg.Block]int{}
-	err = Versions(t.Context(), w.wal, w.span, Base{Checksums: true}, pages, func(v *Version) error {
+	err = Versions(t.Context(), w.wal, w.span, Base{Checksums: true}, nil, pages, func(v *Version) error {
 		keep := *v
 		keep.Page = bytes.Clone(v.Page)
 		last[v.Block] = keep
@@ -69,7 +70,7 @@ func TestVersions(t *testing.T) {
 		t.Errorf("the last version of %d of %d blocks is known", proved, len(wanted))
 	}
 	stop := errors.New("enough")
-	if err := Versions(t.Context(), w.wal, w.span, Base{}, pages, func(*Version) error { return stop }); !errors.Is(err, stop) {
+	if err := Versions(t.Context(), w.wal, w.span, Base{}, nil, pages, func(*Version) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -78,7 +79,7 @@ func TestVersions(t *testing.T) {
 func versionsOf(t *testing.T, s *script, b pg.Block, base page.Page) []Version {
 	t.Helper()
 	var out []Version
-	v := newVersions(Base{}, map[pg.Block][]byte{b: base}, func(v *Version) error {
+	v := newVersions(Base{}, nil, map[pg.Block][]byte{b: base}, func(v *Version) error {
 		keep := *v
 		keep.Page = bytes.Clone(v.Page)
 		out = append(out, keep)
@@ -153,5 +154,30 @@ func TestVersionsOfMaps(t *testing.T) {
 	got := versionsOf(t, s, pg.Block{RelFork: vm}, p)
 	if len(got) != 2 || got[0].SetsLSN || got[0].Page[page.HeaderSize] != 0x3F || got[1].Page[page.HeaderSize] != 0x0F {
 		t.Errorf("versions %+v", got)
+	}
+}
+
+// TestVersionsOfExtensions: what an extension's redo makes of a block is known.
+func TestVersionsOfExtensions(t *testing.T) {
+	s := &script{t: t}
+	s.add(unknownRmgr, 0x00, nil, ref(tableA, 1))
+	for _, c := range []struct {
+		ext  redo.Extensions
+		want bool
+	}{{nil, false}, {redo.Extensions{unknownRmgr: {Redo: func(_ *wal.Record, _ *wal.BlockRef, p page.Page) (bool, error) {
+		p[pg.BlockSize-1] = 0x77
+		return true, nil
+	}}}, true}} {
+		var got Version
+		v := newVersions(Base{}, c.ext, map[pg.Block][]byte{{RelFork: tableA, Number: 1}: filled(1)}, func(v *Version) error {
+			got = *v
+			return nil
+		})
+		if err := v.batch(&batch{recs: s.recs}); err != nil {
+			t.Fatal(err)
+		}
+		if known := got.Page != nil && got.Page[pg.BlockSize-1] == 0x77; known != c.want || !got.MaySetLSN {
+			t.Errorf("known %t, want %t: %+v", known, c.want, got.Touch)
+		}
 	}
 }

@@ -183,13 +183,14 @@ func (w *worker) noPage(b *block, r *wal.Record) {
 	switch {
 	case !w.env.Supported(r.Rmgr):
 		b.tainted, b.taint, b.last = true, r.Rmgr, refOf(r)
-	case b.invalid == 0 && !redo.MaySetLSN(r):
+	case b.invalid == 0 && !wal.OnlyHints(r.Rmgr, r.Info):
 		b.invalid = r.LSN
 	}
 }
 
 // apply redoes the record on p; imgErr says why its image could not be read.
 func (w *worker) apply(it *item, b *block, ref *wal.BlockRef, p page.Page, imgErr error) {
+	before := p.LSN() // after its image, before the record
 	outcome, err := redo.Skipped, imgErr
 	switch {
 	case !ref.HasImage || !ref.Image.Apply:
@@ -206,15 +207,18 @@ func (w *worker) apply(it *item, b *block, ref *wal.BlockRef, p page.Page, imgEr
 		}
 	case outcome == redo.Restored, outcome == redo.Initialised:
 		b.whole, b.proved, b.tainted, b.broken, b.hints = true, true, false, false, nil
-	case outcome == redo.Changed:
-		b.hints = nil
-	case outcome == redo.NoChange && it.rec.Rmgr == pg.RmgrXLOG:
-		b.addHint(it.rec.End)
 	case outcome == redo.Skipped:
 		if w.clean && b.future == 0 && !b.whole {
 			b.future = it.rec.LSN
 		}
 		return
+	}
+	switch effect := it.rec.LSNEffect(ref); {
+	case err != nil:
+	case effect == wal.MaySetLSN && outcome != redo.Initialised:
+		b.addHint(before, it.rec.End)
+	case outcome != redo.NoChange:
+		b.hints = nil
 	}
 	b.last = refOf(it.rec)
 	if err == nil && ref.HasImage && !ref.Image.Apply {

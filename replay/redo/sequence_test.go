@@ -55,12 +55,12 @@ func TestHintImages(t *testing.T) {
 	once := bytes.Clone(p)
 	hint := record(pg.RmgrXLOG, 0xA0, 17, nil, nil)
 	hint.Blocks[0].WillInit = false
-	if o := mustApply(t, hint, p); o != redo.NoChange || !bytes.Equal(once, p) || !redo.MaySetLSN(hint) {
+	if o := mustApply(t, hint, p); o != redo.NoChange || !bytes.Equal(once, p) || hint.LSNEffect(&hint.Blocks[0]) != wal.MaySetLSN {
 		t.Errorf("outcome %d", o)
 	}
 	fpi := record(pg.RmgrXLOG, 0xB0, 17, nil, nil)
 	fpi.Blocks[0].WillInit = false
-	if _, err := redo.Apply(&hintsLogged, fpi, &fpi.Blocks[0], p); err == nil || redo.MaySetLSN(fpi) {
+	if _, err := redo.Apply(&hintsLogged, fpi, &fpi.Blocks[0], p); err == nil || fpi.LSNEffect(&fpi.Blocks[0]) != wal.SetsLSN {
 		t.Errorf("FPI without an image: error %v", err)
 	}
 }

@@ -50,10 +50,10 @@ func (s *Block) Note(r *wal.Record, b *wal.BlockRef, img page.Page) (full bool) 
 		s.Forget()
 		return false
 	}
-	switch effectOn(r, b) {
-	case sets:
+	switch r.LSNEffect(b) {
+	case wal.SetsLSN:
 		s.last, s.more, s.setter = r.End, nil, setterOf(r)
-	case maySet:
+	case wal.MaySetLSN:
 		switch {
 		case s.Known():
 		case img == nil:
