@@ -9,12 +9,16 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"testing"
 
 	"github.com/klauspost/compress/zstd"
 
+	"redoubt/internal/archive"
+	"redoubt/internal/official/snapshot"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
 	"redoubt/internal/pg/wal"
+	"redoubt/internal/storage"
 	"redoubt/replay"
 	"redoubt/verify"
 )
@@ -212,4 +216,56 @@ func (d dirSnap) Fetch(_ context.Context, blocks []pg.Block, fn func(pg.Block, [
 		}
 	}
 	return nil
+}
+
+// openWAL is the archive in a directory along the history of a TLI.
+func openWAL(t *testing.T, dir string, tli pg.TLI) *archive.Source {
+	t.Helper()
+	ctx := context.Background()
+	store, err := storage.Open(ctx, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	a, err := archive.Open(ctx, store, archive.Plain, archive.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tl, err := a.Timeline(ctx, "default", "main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := tl.Source(ctx, tli)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src
+}
+
+// realSnap is a data directory or base backup as the program reads it.
+type realSnap struct{ *snapshot.Snapshot }
+
+func openSnap(t *testing.T, dir string) realSnap {
+	t.Helper()
+	s, err := snapshot.Open(context.Background(), dir, snapshot.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return realSnap{s}
+}
+
+func (realSnap) Name() string { return "snapshot" }
+
+func (s realSnap) Problems() (out []string) {
+	for _, p := range s.Snapshot.Problems() {
+		out = append(out, p.String())
+	}
+	return out
+}
+
+func (s realSnap) Meta(ctx context.Context) (verify.Meta, error) {
+	i, err := s.Peek(ctx)
+	return verify.Meta{Major: i.Major, SystemID: i.SystemIdentifier, Online: i.Online, FromStandby: i.FromStandby,
+		Redo: i.Redo, TLI: i.StartTLI, Consistent: i.Consistent}, err
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // copyTree copies a directory with modes and symbolic links. skip, if not nil,
@@ -59,6 +60,7 @@ func copyEntry(from, to string, d fs.DirEntry) error {
 }
 
 // copyFile copies one file with its mode; the destination must not exist.
+// Holes stay holes: a relation of gigabytes may be one.
 func copyFile(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
@@ -73,9 +75,47 @@ func copyFile(from, to string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, in)
+	err = copyData(out, in, st.Size())
 	if cerr := out.Close(); err == nil {
 		err = cerr
 	}
+	return err
+}
+
+// Whences of lseek(2) on Linux.
+const (
+	seekData = 3
+	seekHole = 4
+)
+
+// copyData copies what is no hole of the first size bytes. A file that grows
+// meanwhile is copied up to its end.
+func copyData(out, in *os.File, size int64) error {
+	const worth = 1 << 20 // of looking for holes
+	at := int64(0)
+	for size >= worth && at < size {
+		data, err := in.Seek(at, seekData)
+		if errors.Is(err, syscall.ENXIO) {
+			return out.Truncate(size) // nothing but a hole behind
+		}
+		if err != nil {
+			break // a file system without holes
+		}
+		hole, err := in.Seek(data, seekHole)
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.NewOffsetWriter(out, data), io.NewSectionReader(in, data, hole-data)); err != nil {
+			return err
+		}
+		at = hole
+	}
+	if _, err := in.Seek(at, io.SeekStart); err != nil {
+		return err
+	}
+	if _, err := out.Seek(at, io.SeekStart); err != nil {
+		return err
+	}
+	_, err := io.Copy(out, in)
 	return err
 }

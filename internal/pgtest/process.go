@@ -23,7 +23,15 @@ func (c *Cluster) Start() {
 }
 
 // TryStart is Start for a server that may refuse: its log is in the error.
-func (c *Cluster) TryStart() error {
+func (c *Cluster) TryStart() error { return c.start() }
+
+// StartWith is Start with arguments for the server.
+func (c *Cluster) StartWith(args ...string) {
+	c.t.Helper()
+	c.check(c.start(args...))
+}
+
+func (c *Cluster) start(args ...string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.server != nil {
@@ -34,7 +42,7 @@ func (c *Cluster) TryStart() error {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	cmd := c.command(context.Background(), "postgres", "-D", c.Data)
+	cmd := c.command(context.Background(), "postgres", append([]string{"-D", c.Data}, args...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start server: %w", err)

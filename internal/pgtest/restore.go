@@ -1,12 +1,10 @@
 package pgtest
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 )
 
 // Restore starts a second server on a copy of a backup, which recovers with
@@ -16,15 +14,22 @@ func (c *Cluster) Restore(b Backup, wal string, conf ...string) *Cluster {
 	c.t.Helper()
 	r := &Cluster{Install: c.Install, Port: c.Port, SegmentSize: c.SegmentSize, Checksums: c.Checksums, t: c.t}
 	c.check(r.place(options{}))
-	c.check(r.restore(b, wal, conf))
+	in := filepath.Join(r.dir, "in")
+	c.check(copyTree(wal, in, nil))
+	lines := append([]string{
+		"unix_socket_directories = '" + r.Socket + "'", "archive_mode = off",
+		"restore_command = 'cp " + in + "/%f %p'", "recovery_target_action = promote",
+	}, conf...)
+	c.check(r.restore(b, "recovery.signal", lines))
 	r.Start()
-	c.check(r.awaitPromotion())
+	c.check(r.await("SELECT pg_is_in_recovery()", "f"))
 	return r
 }
 
-func (c *Cluster) restore(b Backup, wal string, conf []string) error {
-	in := filepath.Join(c.dir, "in")
-	if err := errors.Join(copyTree(b.Dir, c.Data, nil), copyTree(wal, in, nil)); err != nil {
+// restore copies a backup to the data directory, its tablespaces beside it,
+// and has it recover with these lines of configuration.
+func (c *Cluster) restore(b Backup, signal string, lines []string) error {
+	if err := copyTree(b.Dir, c.Data, nil); err != nil {
 		return err
 	}
 	spcmap := filepath.Join(c.Data, "tablespace_map")
@@ -39,29 +44,11 @@ func (c *Cluster) restore(b Backup, wal string, conf []string) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	lines := append([]string{
-		"unix_socket_directories = '" + c.Socket + "'", "archive_mode = off",
-		"restore_command = 'cp " + in + "/%f %p'", "recovery_target_action = promote",
-	}, conf...)
 	if err := c.AppendConf(lines...); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(c.Data, "recovery.signal"), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(c.Data, signal), nil, 0o600); err != nil {
 		return err
 	}
 	return c.acct.own(c.dir)
-}
-
-// awaitPromotion waits for the end of recovery.
-func (c *Cluster) awaitPromotion() error {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	for c.Query("SELECT pg_is_in_recovery()") == "t" {
-		select {
-		case <-ctx.Done():
-			return errors.New("recover: not at its end after " + startTimeout.String())
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	return nil
 }

@@ -71,18 +71,8 @@ func (c *Cluster) collectWAL(dir string) ([]string, error) {
 			return nil, err
 		}
 	}
-	left, err := SegmentsIn(filepath.Join(c.Data, "pg_wal"), c.SegmentSize)
-	if err != nil {
+	if err := c.copyLeft(dir, have); err != nil {
 		return nil, err
-	}
-	for _, name := range left {
-		if have[name] {
-			continue
-		}
-		have[name] = true
-		if err := copyFile(filepath.Join(c.Data, "pg_wal", name), filepath.Join(dir, name)); err != nil {
-			return nil, err
-		}
 	}
 	var names []string
 	for name := range have {
@@ -90,6 +80,40 @@ func (c *Cluster) collectWAL(dir string) ([]string, error) {
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+// CompleteArchive adds to the archive of a stopped cluster what of its WAL is
+// not in it yet.
+func (c *Cluster) CompleteArchive() {
+	c.t.Helper()
+	if c.Running() {
+		c.t.Fatalf("PostgreSQL %s: complete the archive: the server runs; stop it first", c.Version)
+	}
+	have := map[string]bool{}
+	entries, err := os.ReadDir(c.Archive)
+	c.check(err)
+	for _, e := range entries {
+		have[e.Name()] = true
+	}
+	c.check(c.copyLeft(c.Archive, have))
+}
+
+// copyLeft copies the segments in pg_wal that we do not have.
+func (c *Cluster) copyLeft(dir string, have map[string]bool) error {
+	left, err := SegmentsIn(filepath.Join(c.Data, "pg_wal"), c.SegmentSize)
+	if err != nil {
+		return err
+	}
+	for _, name := range left {
+		if have[name] {
+			continue
+		}
+		have[name] = true
+		if err := copyFile(filepath.Join(c.Data, "pg_wal", name), filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func copyArchive(from, to string, have map[string]bool) error {
@@ -104,7 +128,7 @@ func copyArchive(from, to string, have map[string]bool) error {
 		if err := copyFile(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
 			return err
 		}
-		if name := e.Name(); len(name) >= 24 && pg.IsSegmentName(name[:24]) && !strings.Contains(name, ".backup") {
+		if name := e.Name(); len(name) >= 24 && pg.IsSegmentName(name[:24]) && !strings.Contains(name, ".backup") && !strings.HasSuffix(name, ".partial") {
 			have[name[:24]] = true
 		}
 	}
