@@ -11,7 +11,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
+
+	"github.com/spf13/cobra"
 )
 
 // Exit codes of the contract.
@@ -47,6 +50,12 @@ func exitWith(code int, err error) error {
 
 func main() { os.Exit(run(os.Args[1:])) }
 
+// isUnknown reports whether args name no command.
+func isUnknown(root *cobra.Command, args []string) bool {
+	cmd, _, err := root.Find(args)
+	return err != nil || cmd == root
+}
+
 // run executes one command line and returns its exit code.
 func run(args []string) int {
 	// A reader that goes away, or a file that may not grow (ulimit -f), is an
@@ -58,6 +67,9 @@ func run(args []string) int {
 	root := rootCommand()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if len(args) > 0 && strings.HasPrefix(args[0], "archive") && isUnknown(root, args) {
+		err = exitWith(exitTrouble, err) // a misspelt restore_command must not look like the end of the archive
+	}
 	var exit *exitError
 	switch {
 	case err == nil:

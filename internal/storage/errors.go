@@ -54,7 +54,8 @@ func cure(err error) string {
 // Transient reports whether trying again may help: not when the store
 // answered, and not when the context ended.
 func Transient(err error) bool {
-	if err == nil {
+	var damage *DamageError
+	if err == nil || errors.As(err, &damage) {
 		return false
 	}
 	for _, final := range []error{ErrNotExist, ErrExist, ErrPermission, ErrIrregular, ErrKey, ErrUnsupported, ErrConflict,

@@ -148,3 +148,65 @@ func (t *Timeline) check(name string) error {
 	}
 	return nil
 }
+
+// Read opens a stored file by its key, the name with the end of its
+// compression, and decompresses it. A *DamageError says that it can't be
+// decompressed; any other error, that it can't be read. How much it yields is
+// for the caller to bound.
+func (t *Timeline) Read(ctx context.Context, key string) (io.ReadCloser, error) {
+	c := walfile.CompressionOf(key)
+	if err := t.check(strings.TrimSuffix(key, c.Suffix())); err != nil {
+		return nil, err
+	}
+	rc, err := t.store.Open(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return &unpacked{t: t, key: key, c: c, raw: &failing{r: rc}, rc: rc}, nil
+}
+
+// DamageError is about an object that can be read and is not what its name
+// says.
+type DamageError struct{ Location, Key, Reason string }
+
+func (e *DamageError) Error() string {
+	return fmt.Sprintf("WAL file %q at %s is damaged: %s", e.Key, e.Location, e.Reason)
+}
+
+// unpacked decompresses as it is read.
+type unpacked struct {
+	t   *Timeline
+	key string
+	c   walfile.Compression
+	raw *failing
+	rc  io.ReadCloser
+	dec io.ReadCloser // made at the first read: most read a header then
+}
+
+func (u *unpacked) Read(p []byte) (n int, err error) {
+	if u.dec == nil {
+		if u.dec, err = compress.NewReader(u.raw, u.c); err != nil {
+			u.dec = nil
+			return 0, u.explain(err)
+		}
+	}
+	n, err = u.dec.Read(p)
+	return n, u.explain(err)
+}
+
+func (u *unpacked) explain(err error) error {
+	switch {
+	case err == nil || u.dec != nil && err == io.EOF:
+		return err
+	case u.raw.err != nil:
+		return u.raw.err
+	}
+	return &DamageError{Location: u.t.Location(), Key: u.key, Reason: "it can't be decompressed: " + err.Error()}
+}
+
+func (u *unpacked) Close() error {
+	if u.dec != nil {
+		_ = u.dec.Close() // its errors came with the reads
+	}
+	return u.rc.Close()
+}

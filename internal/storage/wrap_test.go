@@ -80,7 +80,9 @@ func TestRetry(t *testing.T) {
 		}
 		return nil
 	})
-	r := faulty.Wrap(func(b storage.Bucket) storage.Bucket { return storage.WithRetry(b, storage.Retry{Attempts: 50, Wait: time.Microsecond}) })
+	r := faulty.Wrap(func(b storage.Bucket) storage.Bucket {
+		return storage.WithRetry(b, storage.Retry{Attempts: 50, Wait: time.Microsecond})
+	})
 	var got []string
 	for o, err := range r.List(t.Context(), "", storage.ListOptions{}) {
 		if err != nil {
@@ -182,7 +184,9 @@ func TestObserve(t *testing.T) {
 			seen[fmt.Sprintf("%s %v", op, storage.Observed(err))]++
 		})
 	})
-	put := func(key string, r *bytes.Reader) { _ = s.Put(t.Context(), key, r, storage.PutOptions{CreateOnly: true}) }
+	put := func(key string, r *bytes.Reader) {
+		_ = s.Put(t.Context(), key, r, storage.PutOptions{CreateOnly: true})
+	}
 	put("a", bytes.NewReader([]byte("x")))
 	put("a", bytes.NewReader([]byte("x"))) // is there: an answer, no error
 	put("secret", bytes.NewReader(nil))
