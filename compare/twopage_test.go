@@ -120,6 +120,21 @@ func TestVisibilityMapThatMayLackBits(t *testing.T) {
 	if res := compare.Pages(in); res.Benign() {
 		t.Errorf("another LSN: %+v", res)
 	}
+	at := page.Page(in.Replayed).LSN()
+	in.HistoryKnown, in.History = true, []compare.Touch{{End: at}, {End: 0x7777700, MaySetLSN: true}, {End: 0x7777770, MaySetLSN: true}}
+	if res := compare.Pages(in); !res.Benign() || res.Rule != compare.RuleVMCopied || len(res.Claims) != 2 {
+		t.Errorf("the LSN of a record that cleared bits which replay lacked: %+v", res)
+	}
+	in.History[1].MaySetLSN = false
+	if res := compare.Pages(in); res.Benign() {
+		t.Errorf("behind a record that changed the replayed page: %+v", res)
+	}
+	in.History[1].MaySetLSN = true
+	page.Page(in.Official).SetLSN(at)
+	page.Page(in.Replayed).SetLSN(0x7777770)
+	if res := compare.Pages(in); res.Benign() {
+		t.Errorf("an older LSN: %+v", res)
+	}
 }
 
 func TestPageLSNRules(t *testing.T) {

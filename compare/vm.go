@@ -36,10 +36,14 @@ func vmNoBits(c *pair) (Result, bool) {
 }
 
 // vmMayLackBits: where the replayed map may lack bits, the official one may
-// have more, at the same LSN; each claim is handed to the caller.
+// have more, at the same LSN or at that of a record which cleared bits that the
+// replayed one lacked; each claim is handed to the caller.
 func vmMayLackBits(c *pair) (Result, bool) {
-	const h = page.HeaderSize
-	if !c.in.VMMayLackBits || c.kind != page.KindVM || !mask.VMSubset(c.r, c.o) || !bytes.Equal(c.on[:h], c.rn[:h]) {
+	const lsn, h = 8, page.HeaderSize
+	if !c.in.VMMayLackBits || c.kind != page.KindVM || !mask.VMSubset(c.r, c.o) || !bytes.Equal(c.on[lsn:h], c.rn[lsn:h]) {
+		return Result{}, false
+	}
+	if c.o.LSN() != c.r.LSN() && (c.o.LSN() < c.r.LSN() || !c.lsnOfHintRecord()) {
 		return Result{}, false
 	}
 	res := c.benign(RuleVMCopied, "")
