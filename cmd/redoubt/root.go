@@ -42,8 +42,7 @@ checked; 3 inconclusive, not everything could be checked.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.AddCommand(demoCommand(), runCommand(), serveCommand(), verifyCommand(), scanCommand(),
-		walbackupCommand(), waldumpCommand(), pageCommand(), reportCommand(), ackCommand(), checkCommand(),
-		archivePushCommand(), archiveGetCommand(), versionCommand())
+		waldumpCommand(), pageCommand(), reportCommand(), ackCommand(), checkCommand(), archivePushCommand(), archiveGetCommand(), versionCommand())
 	return root
 }
 

@@ -104,15 +104,14 @@ func (j *Journal) prepare(place string) error {
 			return fmt.Errorf("%w: %w", errAnew, err)
 		}
 	}
-	switch {
-	case tables == 0:
+	if tables == 0 {
 		stmt := fmt.Sprintf("%s; PRAGMA application_id = %d; PRAGMA user_version = %d", schema, applicationID, version)
 		if _, err := j.db.ExecContext(ctx, stmt); err != nil {
 			return err
 		}
-	case app != applicationID:
+	} else if app != applicationID {
 		return errors.New("it is a file of another program: choose another data_dir")
-	case have != version:
+	} else if have != version {
 		return errAnew
 	}
 	var was string
