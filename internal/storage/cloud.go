@@ -29,9 +29,9 @@ type cloud struct {
 
 var _ Bucket = (*cloud)(nil)
 
-// newCloud opens the bucket of u, whose path is not looked at, and lists one
-// object of it, so that a wrong name or credential is an error here and not a
-// thousand missing objects later.
+// newCloud opens the bucket of u and lists one object below its path, so that
+// a wrong name or credential is an error here and not a thousand missing
+// objects later. No more is listed: credentials may be for that path only.
 func newCloud(ctx context.Context, u *url.URL) (*cloud, error) {
 	bare := *u
 	bare.Path, bare.RawPath = "", ""
@@ -43,7 +43,11 @@ func newCloud(ctx context.Context, u *url.URL) (*cloud, error) {
 		return nil, errors.New(redactText(text, c.secrets))
 	}
 	c.bucket = b
-	_, err = b.List(nil).Next(ctx)
+	prefix := strings.Trim(u.Path, "/")
+	if prefix != "" {
+		prefix += "/"
+	}
+	_, _, err = b.ListPage(ctx, blob.FirstPageToken, 1, &blob.ListOptions{Prefix: prefix})
 	if err != nil && !errors.Is(err, io.EOF) {
 		_ = b.Close() // the listing is what failed
 		return nil, c.fail(err)

@@ -17,9 +17,16 @@ import (
 // ErrAbsent says that a file is proven not to be there.
 var ErrAbsent = errors.New("it is not in the archive")
 
+// firstHistory is a file that PostgreSQL asks for when it makes the history of
+// TLI 2, and that no cluster has (writeTimeLineHistory, access/transam/timeline.c).
+const firstHistory = "00000001.history"
+
 // Get writes the file of PostgreSQL's name to dest, whole and checked, or not
 // at all. It comes out of the spool if it was fetched ahead.
 func (p *Place) Get(ctx context.Context, name, dest string) error {
+	if name == firstHistory {
+		return p.absent(ctx, name)
+	}
 	kind := walfile.KindOf(name)
 	if kind == walfile.Unexpected {
 		return fmt.Errorf("get %q: it is no name of a segment, .partial, .backup or .history file", name)

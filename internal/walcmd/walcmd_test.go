@@ -198,6 +198,7 @@ func TestAbsence(t *testing.T) {
 	b.pushAll(p)
 	want("a segment that is not there", "0000000100000000000000FF", true)
 	want("a history that is not there", "00000003.history", true)
+	want("the history of TLI 1, which PostgreSQL asks for", "00000001.history", true)
 	want("a name that is none", "../../x", false)
 	if err := os.Rename(filepath.Join(b.archive, "ten"), filepath.Join(b.archive, "neth")); err != nil {
 		t.Fatal(err)
