@@ -42,7 +42,8 @@ checked; 3 inconclusive, not everything could be checked.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.AddCommand(demoCommand(), runCommand(), serveCommand(), verifyCommand(), scanCommand(),
-		waldumpCommand(), pageCommand(), reportCommand(), ackCommand(), checkCommand(), archivePushCommand(), archiveGetCommand(), versionCommand())
+		walbackupCommand(), waldumpCommand(), pageCommand(), reportCommand(), ackCommand(), checkCommand(),
+		archivePushCommand(), archiveGetCommand(), versionCommand())
 	return root
 }
 

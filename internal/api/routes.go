@@ -33,11 +33,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /v1/tenant", s.listTenants)
 	mux.HandleFunc("GET /v1/tenant/{tenant}/timeline", s.listTimelines)
 	mux.HandleFunc("GET /v1/tenant/{tenant}/timeline/{timeline}", s.showTimeline)
-	mux.Handle("GET /metrics", s.Metrics)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		send(w, http.StatusOK, map[string]string{"status": "ok"})
-	})
-	mux.HandleFunc("GET /readyz", s.ready)
+	s.health(mux)
 	return shaped(mux)
 }
 

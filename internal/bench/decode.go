@@ -144,5 +144,5 @@ func command(path string, args ...string) (sample, error) {
 	if err != nil {
 		return sample{}, fmt.Errorf("run %s: %w\n%s", path, err, out)
 	}
-	return sample{wall: wall, cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}, nil
+	return sample{wall: wall}.of(cmd.ProcessState), nil
 }

@@ -13,31 +13,72 @@ import (
 	"redoubt/internal/pgtest"
 )
 
-// history is a cluster's life: a base backup, pgbench, a clean stop.
+// history is a cluster's life: a base backup, work, a clean stop.
 type history struct {
 	*pgtest.Cluster
+	title    string
 	backup   pgtest.Backup
+	backups  string // directory: backup, and perhaps later ones
 	baseSize int64
 	wal      string // directory
 	scratch  string
-	setting  string // of full_page_writes
 }
 
-func live(h *host, server pgtest.Install, s settings, fullPageWrites bool) (*history, error) {
-	c := pgtest.New(h, server, pgtest.Checksums(false), pgtest.FullPageWrites(fullPageWrites),
+// workload is what a cluster does after its base backup.
+type workload struct {
+	title          string
+	fullPageWrites bool
+	spans          bool // later backups are taken
+	prepare        func(*pgtest.Cluster)
+	work           func(*history)
+}
+
+func workloads(s settings) []workload {
+	init := func(c *pgtest.Cluster) { c.Pgbench("-i", "-q", "-s", fmt.Sprint(s.scale), "postgres") }
+	pgbench := func(l *history) { l.pgbench(s, 0) }
+	mixed := pgtest.Mixed{Seed: 1, Clients: 3, Rounds: s.rounds}
+	return []workload{
+		{fmt.Sprintf("pgbench, scale %d, full_page_writes on", s.scale), true, false, init, pgbench},
+		{fmt.Sprintf("pgbench, scale %d, full_page_writes off", s.scale), false, false, init, pgbench},
+		{"tables with indexes of all methods, full_page_writes on", true, false, nil, func(l *history) { mixed.Run(l.Cluster) }},
+		{fmt.Sprintf("pgbench, scale %d, full_page_writes on, %d spans", s.scale, spans), true, true, init,
+			func(l *history) { l.pgbench(s, spans) }},
+	}
+}
+
+func live(h *host, server pgtest.Install, w workload) (*history, error) {
+	c := pgtest.New(h, server, pgtest.Checksums(false), pgtest.FullPageWrites(w.fullPageWrites),
 		pgtest.Conf("shared_buffers", "1GB"), pgtest.Conf("max_wal_size", "20GB"), pgtest.Conf("checkpoint_timeout", "1h"))
-	l := &history{Cluster: c, wal: c.Dir("wal"), scratch: c.Dir("scratch"), setting: "off"}
-	if fullPageWrites {
-		l.setting = "on"
+	l := &history{Cluster: c, title: w.title, wal: c.Dir("wal"), scratch: c.Dir("scratch"), backups: c.Dir("backups")}
+	if w.prepare != nil {
+		w.prepare(c)
 	}
-	c.Pgbench("-i", "-q", "-s", fmt.Sprint(s.scale), "postgres")
-	l.backup = c.BaseBackup(filepath.Join(c.Dir("backups"), "base"))
-	for end := time.Now().Add(s.load); time.Now().Before(end) && int64(c.LSN()-l.backup.Start) < s.wal; {
-		c.Pgbench("-n", "-M", "prepared", "-c", "4", "-T", "4", "postgres")
-	}
+	l.backup = c.BaseBackup(filepath.Join(l.backups, "base0"))
+	w.work(l)
 	c.Stop(pgtest.Fast)
 	c.CollectWAL(l.wal)
-	err := filepath.WalkDir(l.backup.Dir, func(_ string, d fs.DirEntry, err error) error {
+	return l, l.measureBase()
+}
+
+// pgbench runs until there is WAL enough, and takes later backups, evenly
+// spread by WAL.
+func (l *history) pgbench(s settings, backups int) {
+	taken := 0
+	for end := time.Now().Add(s.load); time.Now().Before(end) || taken < backups; {
+		l.Pgbench("-n", "-M", "prepared", "-c", "4", "-T", "4", "postgres")
+		written := int64(l.LSN() - l.backup.Start)
+		if taken < backups && written >= s.wal*int64(taken+1)/int64(backups) {
+			taken++
+			l.BaseBackup(filepath.Join(l.backups, fmt.Sprintf("base%d", taken)))
+		}
+		if written >= s.wal && taken == backups {
+			break
+		}
+	}
+}
+
+func (l *history) measureBase() error {
+	return filepath.WalkDir(l.backup.Dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -47,7 +88,6 @@ func live(h *host, server pgtest.Install, s settings, fullPageWrites bool) (*his
 		}
 		return err
 	})
-	return l, err
 }
 
 // verified is one run of `redoubt verify`.
@@ -55,20 +95,29 @@ type verified struct {
 	span            pg.Range
 	wal             int64 // bytes
 	records, images int64
+	touched         int64 // blocks
 	sample
 }
 
 // verify runs the command. Only a clean verdict counts.
-func (l *history) verify(redoubt string) (v verified, err error) {
-	cmd := exec.Command(redoubt, "verify", "--base", l.backup.Dir, "--official", l.Data, "--wal", l.wal,
-		"--layout", "plain", "--scratch", l.scratch, "--format", "json", "--progress", "never")
+func (l *history) verify(redoubt string, more ...string) (verified, error) {
+	return l.verifyAs(exec.Command(redoubt, l.verifyArgs(more...)...))
+}
+
+func (l *history) verifyArgs(more ...string) []string {
+	return append([]string{"verify", "--base", l.backup.Dir, "--official", l.Data, "--wal", l.wal,
+		"--layout", "plain", "--scratch", l.scratch, "--format", "json", "--progress", "never"}, more...)
+}
+
+// verifyAs runs a command that ends up as redoubt verify.
+func (l *history) verifyAs(cmd *exec.Cmd) (v verified, err error) {
 	start := time.Now()
 	out, err := cmd.Output()
 	v.wall = time.Since(start)
 	if err != nil {
 		return v, fmt.Errorf("run redoubt verify: %w\n%s", err, out)
 	}
-	v.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	v.sample = v.of(cmd.ProcessState)
 	var f finding.Verification
 	if err := json.Unmarshal(out, &f); err != nil {
 		return v, fmt.Errorf("read what redoubt verify printed: %w", err)
@@ -77,5 +126,6 @@ func (l *history) verify(redoubt string) (v verified, err error) {
 		return v, fmt.Errorf("redoubt verify says %s: %q", f.Verdict, f.Reasons)
 	}
 	v.span, v.wal, v.records, v.images = f.Span, f.WAL.Bytes, f.WAL.Records, f.WAL.FullPageImages
+	v.touched = f.Coverage.BlocksReplayed
 	return v, nil
 }

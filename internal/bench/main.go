@@ -4,11 +4,15 @@
 //
 //   - decoding every record with its CRC, against `pg_waldump -q`;
 //   - `redoubt verify` of a base backup and its WAL, against PostgreSQL's own
-//     recovery of the same base and WAL.
+//     recovery of the same base and WAL;
+//   - verify on all cores against one, and spans side by side against one
+//     after another;
+//   - the memory that verify takes, under a cgroup's limit where there is one.
 //
-// It makes a cluster of PostgreSQL 15 under pgbench, once with
-// full_page_writes on and once off, and alternates the contestants. It wants
-// the servers that the tests want and pg_waldump and pgbench besides.
+// It makes clusters of PostgreSQL 15, under pgbench with full_page_writes on
+// and off and under a workload of all index methods, and alternates the
+// contestants. It wants the servers that the tests want and pg_waldump and
+// pgbench besides.
 //
 //	go run ./internal/bench
 package main
@@ -34,6 +38,7 @@ type settings struct {
 	load    time.Duration // the longest pgbench may take for them
 	decodes int           // timed runs of each decoder
 	replays int           // timed runs of each replay
+	rounds  int           // of the mixed workload
 	redoubt string        // program to measure; empty: built from this checkout
 }
 
@@ -45,6 +50,7 @@ func main() {
 	flag.DurationVar(&s.load, "load", 60*time.Second, "longest time to make them in")
 	flag.IntVar(&s.decodes, "decodes", 7, "timed runs of each decoder")
 	flag.IntVar(&s.replays, "replays", 3, "timed runs of each replay")
+	flag.IntVar(&s.rounds, "rounds", 3, "rounds of the mixed workload")
 	flag.StringVar(&s.redoubt, "redoubt", "", "`PROGRAM` to measure (default: built from this checkout)")
 	flag.Parse()
 	s.wal = mib << 20
@@ -73,13 +79,18 @@ func run(s settings) (err error) {
 		}
 	}
 	fmt.Println(machine(server.Version))
-	for _, fullPageWrites := range []bool{true, false} {
+	for _, w := range workloads(s) {
 		mark := len(h.cleanups)
-		l, err := live(h, server, s, fullPageWrites)
+		l, err := live(h, server, w)
 		if err != nil {
 			return err
 		}
-		if err := l.compare(h, waldump, s); err != nil {
+		if w.spans {
+			err = l.compareSpans(s)
+		} else {
+			err = l.compare(h, waldump, s)
+		}
+		if err != nil {
 			return err
 		}
 		h.undo(mark)
@@ -94,8 +105,7 @@ func (l *history) compare(h *host, waldump string, s settings) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\nWAL of pgbench, scale %d, full_page_writes %s: %.0f MB, %d records, %d images; base backup %.0f MB\n\n",
-		s.scale, l.setting, mb(v.wal), v.records, v.images, mb(l.baseSize))
+	fmt.Printf("\nWAL of %s: %.0f MB, %d records, %d images; base backup %.0f MB\n\n", l.title, mb(v.wal), v.records, v.images, mb(l.baseSize))
 	d, err := l.decoders(waldump, v, s.decodes)
 	if err != nil {
 		return err
@@ -104,7 +114,22 @@ func (l *history) compare(h *host, waldump string, s settings) error {
 	if err != nil {
 		return err
 	}
-	printTable(os.Stdout, v.wal, v.records, d, r)
+	p, err := l.cores(s.redoubt, s.replays)
+	if err != nil {
+		return err
+	}
+	printTable(os.Stdout, v.wal, v.records, d, r, p)
+	return l.memory(s.redoubt, v)
+}
+
+// compareSpans measures a run over several spans.
+func (l *history) compareSpans(s settings) error {
+	fmt.Printf("\nWAL of %s\n\n", l.title)
+	wal, c, err := l.spans(s)
+	if err != nil {
+		return err
+	}
+	printTable(os.Stdout, wal.Bytes, wal.Records, c)
 	return nil
 }
 

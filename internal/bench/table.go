@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"os"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -12,6 +14,16 @@ import (
 type sample struct {
 	wall time.Duration
 	cpu  time.Duration // of all its threads
+	rss  int64         // the most memory it had resident, bytes
+}
+
+// of adds what the system says of a process that ended.
+func (s sample) of(p *os.ProcessState) sample {
+	s.cpu = p.UserTime() + p.SystemTime()
+	if u, ok := p.SysUsage().(*syscall.Rusage); ok {
+		s.rss = u.Maxrss << 10
+	}
+	return s
 }
 
 // contest is two programs that did the same, in turns.

@@ -36,7 +36,7 @@ func TestExampleHoldsTheDefaults(t *testing.T) {
 	src.Name, src.WAL, src.Tenant = "prod", "./archive", "prod"
 	want.Sources = []Source{src}
 	want.WALBackup.Bucket = "./wal-backup"
-	want.WALBackup.Sources = []WALSource{{Path: "./pg_wal", Tenant: "prod", Timeline: "main"}}
+	want.WALBackup.Sources = []WALSource{{Path: "./pg_wal", Kind: "auto", Tenant: "prod", Timeline: "main"}}
 	if diff := cmp.Diff(want, *got, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("config.example.yaml is not the defaults (-default +example):\n%s", diff)
 	}

@@ -150,8 +150,16 @@ func (w *WALBackup) resolve(dir string) {
 	if !isURL(w.Bucket) {
 		w.Bucket = under(dir, w.Bucket)
 	}
+	w.Agent.Etcd.resolve(dir)
 	for i := range w.Sources {
 		w.Sources[i].Path = under(dir, w.Sources[i].Path)
+		w.Sources[i].ConfigFile = under(dir, w.Sources[i].ConfigFile)
+	}
+}
+
+func (e *Etcd) resolve(dir string) {
+	for _, p := range []*string{&e.PasswordFile, &e.CAFile, &e.CertFile, &e.KeyFile} {
+		*p = under(dir, *p)
 	}
 }
 

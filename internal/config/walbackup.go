@@ -16,15 +16,20 @@ type WALBackup struct {
 	Sources     []WALSource `yaml:"sources"`
 	Storage     Storage     `yaml:"storage"`
 	Prefetch    Prefetch    `yaml:"prefetch"`
+	Agent       Agent       `yaml:"agent"`
 }
 
-// WALSource is a directory in which WAL files of one timeline appear.
+// WALSource is a directory in which WAL files of one timeline appear or, of
+// kind tree, of those below it.
 type WALSource struct {
 	Path     string `yaml:"path"`
+	Kind     string `yaml:"kind"` // auto, segments, postgres, tree
 	Tenant   string `yaml:"tenant"`
 	Timeline string `yaml:"timeline"`
 	// Compression is that of this timeline alone; empty: walbackup.compression.
 	Compression string `yaml:"compression"`
+	// ConfigFile is PostgreSQL's, where it can't be found from the data directory.
+	ConfigFile string `yaml:"config_file"`
 }
 
 // Storage says how the bucket of WALBackup is used.
@@ -49,11 +54,12 @@ func DefaultWALBackup() WALBackup {
 		Storage: Storage{ConditionalWrites: true, Timeout: Duration(10 * time.Minute),
 			Retries: Retries{Attempts: 5, FirstWait: Duration(200 * time.Millisecond), MaxWait: Duration(10 * time.Second)}},
 		Prefetch: Prefetch{Segments: 4},
+		Agent:    DefaultAgent(),
 	}
 }
 
 // DefaultWALSource holds the defaults of a source's keys.
-func DefaultWALSource() WALSource { return WALSource{Timeline: "main"} }
+func DefaultWALSource() WALSource { return WALSource{Kind: "auto", Timeline: "main"} }
 
 // source is the bucket as a source to verify, where the file names no other.
 func (w *WALBackup) source() Source {
@@ -86,19 +92,27 @@ func validateWALBackup(c *Config, d *document) {
 		atLeast(d, "walbackup.storage.bytes_per_second", b, 64<<10)
 	}
 	between(d, "walbackup.prefetch.segments", w.Prefetch.Segments, 0, 256)
+	validateAgent(c, d)
 }
 
 func validateWALSource(s *WALSource, d *document, path string, taken map[string]bool) {
 	if s.Path == "" {
 		d.fail(path+".path", "is missing: name the directory in which WAL segments appear, such as .../pg_wal")
 	}
+	oneOf(d, path+".kind", s.Kind, "auto", "segments", "postgres", "tree")
+	if s.Compression != "" && !slices.Contains(compressions, s.Compression) {
+		d.fail(path+".compression", "%q is not one of %s", s.Compression, strings.Join(compressions, ", "))
+	}
+	if s.Kind == "tree" {
+		if s.Tenant != "" {
+			d.fail(path+".tenant", "a tree names its tenants and timelines by its directories: leave it out")
+		}
+		return
+	}
 	for key, name := range map[string]string{".tenant": s.Tenant, ".timeline": s.Timeline} {
 		if !nameForm.MatchString(name) {
 			d.fail(path+key, "%q is no name: %s", name, nameRule)
 		}
-	}
-	if s.Compression != "" && !slices.Contains(compressions, s.Compression) {
-		d.fail(path+".compression", "%q is not one of %s", s.Compression, strings.Join(compressions, ", "))
 	}
 	key := s.Tenant + "/" + s.Timeline
 	if taken[key] {

@@ -15,8 +15,10 @@ import (
 
 // Config sizes an Engine. The zero value of a field means its default.
 type Config struct {
-	Workers int   // default: one per core
-	Memory  int64 // bytes of pages held in memory, all workers together; default 1 GiB
+	Workers int // default: one per core
+	// Memory is held in bytes: pages of all workers, and a quarter of it WAL
+	// between Scan and Replay; default 1 GiB.
+	Memory int64
 	// Scratch is the directory for pages beyond Memory; default os.TempDir().
 	Scratch string
 	// ScratchMinFree is what stays free in Scratch, bytes.
@@ -48,6 +50,7 @@ type Span struct {
 type Engine struct {
 	cfg     Config
 	src     replay.WALSource
+	pages   pageCache // of src, between Scan and Replay
 	span    Span
 	workers int
 
@@ -73,6 +76,9 @@ type Engine struct {
 	promoted  bool                         // a recovery ended in the span without a checkpoint
 }
 
+// walShare is the part of the memory that WAL pages may take: a quarter.
+const walShare = 4
+
 type dbKey struct{ spc, db pg.OID }
 
 // touch is what Scan learns of one relation fork.
@@ -96,7 +102,9 @@ func New(cfg Config, src replay.WALSource, span Span) *Engine {
 		cfg.Scratch = os.TempDir()
 	}
 	e := &Engine{
-		cfg: cfg, src: src, span: span, workers: cfg.Workers, env: redo.Env{Extensions: cfg.Extensions},
+		cfg: cfg, span: span,
+		src: src, pages: pageCache{limit: cfg.Memory / walShare},
+		workers: cfg.Workers, env: redo.Env{Extensions: cfg.Extensions},
 		touched: make(map[pg.RelFork]*touch),
 		keepDB:  make(map[dbKey]bool),
 		rels:    make(map[pg.RelFork]*relation),
@@ -104,7 +112,7 @@ func New(cfg Config, src replay.WALSource, span Span) *Engine {
 		copied:  make(map[dbKey]pg.LSN), walLogged: make(map[dbKey]bool), prepared: make(map[pg.XID]bool),
 		dropped: make(map[pg.RelFileLocator]pg.LSN),
 	}
-	budget := max(int(cfg.Memory/pg.BlockSize)/e.workers, 16)
+	budget := max(int((cfg.Memory-cfg.Memory/walShare)/pg.BlockSize)/e.workers, 16)
 	for range e.workers {
 		e.stores = append(e.stores, &store{
 			budget:  budget,

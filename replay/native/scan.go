@@ -40,7 +40,7 @@ type Stats struct {
 // WAL's end: *wal.EndError, *wal.MissingError, wal.ErrDialect, or what reading met.
 func (e *Engine) Scan(ctx context.Context) (*Scanned, error) {
 	out := &Scanned{}
-	st := &stream{src: e.src, span: e.span.Range, seen: e.cfg.Progress}
+	st := &stream{src: e.pages.fill(e.src), span: e.span.Range, seen: e.cfg.Progress}
 	err := e.scan(ctx, st.each, out)
 	if st.reader != nil { // the source was opened
 		out.Major, out.SystemID = st.reader.Major(), st.reader.SystemID()

@@ -104,14 +104,15 @@ func (j *Journal) prepare(place string) error {
 			return fmt.Errorf("%w: %w", errAnew, err)
 		}
 	}
-	if tables == 0 {
+	switch {
+	case tables == 0:
 		stmt := fmt.Sprintf("%s; PRAGMA application_id = %d; PRAGMA user_version = %d", schema, applicationID, version)
 		if _, err := j.db.ExecContext(ctx, stmt); err != nil {
 			return err
 		}
-	} else if app != applicationID {
+	case app != applicationID:
 		return errors.New("it is a file of another program: choose another data_dir")
-	} else if have != version {
+	case have != version:
 		return errAnew
 	}
 	var was string

@@ -15,7 +15,7 @@ const (
 	Auto     = "auto"     // segments or postgres, whichever the directory is
 	Segments = "segments" // segments lie in it
 	Tree     = "tree"     // TENANT/TIMELINE/ below it, segments in each
-	Postgres = "postgres" // a data directory of PostgreSQL
+	Postgres = "postgres" // a data directory of PostgreSQL, or the pg_wal in it
 )
 
 // Source is a directory as configured.
@@ -69,23 +69,28 @@ func CheckFree(path string) error {
 	return nil
 }
 
-// resolve finds out what a source is. A Tree stays one.
-func (s *Source) resolve() (string, error) {
-	_, err := os.Stat(filepath.Join(s.Path, "global", "pg_control"))
-	isData := err == nil
-	switch {
-	case s.Kind == Tree:
-		return Tree, nil
-	case isData && (s.Kind == Auto || s.Kind == Postgres):
-		return Postgres, nil
-	case s.Kind == Postgres:
-		return "", fmt.Errorf("%s is no data directory of PostgreSQL: there is no global/pg_control in it", s.Path)
+// resolve finds out what a source is, and for Postgres its data directory,
+// which may be named by the pg_wal in it.
+func (s *Source) resolve() (kind, dataDir string, err error) {
+	if s.Kind == Tree {
+		return Tree, "", nil
+	}
+	if s.Kind != Segments {
+		for _, dir := range []string{s.Path, filepath.Dir(s.Path)} {
+			_, err := os.Stat(filepath.Join(dir, "global", "pg_control"))
+			if err == nil && (dir == s.Path || filepath.Base(s.Path) == "pg_wal") {
+				return Postgres, dir, nil
+			}
+		}
+	}
+	if s.Kind == Postgres {
+		return "", "", fmt.Errorf("%s is no data directory of PostgreSQL, nor the pg_wal in one: there is no global/pg_control", s.Path)
 	}
 	err = CheckFree(s.Path)
 	if errors.Is(err, ErrOwned) {
 		err = fmt.Errorf("%w; name the data directory, with kind postgres, so that nothing in it is removed", err)
 	}
-	return Segments, err
+	return Segments, "", err
 }
 
 // Find lists the timelines of a source. A source that is not there, or is not
@@ -97,7 +102,7 @@ func (s *Source) Find(odd func(error)) ([]Dir, error) {
 	} else if !fi.IsDir() {
 		return nil, fmt.Errorf("read WAL directory: %s is a file", s.Path)
 	}
-	kind, err := s.resolve()
+	kind, data, err := s.resolve()
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +110,7 @@ func (s *Source) Find(odd func(error)) ([]Dir, error) {
 	case Tree:
 		return s.tree(odd)
 	case Postgres:
-		return []Dir{{ID: s.ID, Path: filepath.Join(s.Path, "pg_wal"), DataDir: s.Path, configFile: s.ConfigFile}}, nil
+		return []Dir{{ID: s.ID, Path: filepath.Join(data, "pg_wal"), DataDir: data, configFile: s.ConfigFile}}, nil
 	}
 	return []Dir{{ID: s.ID, Path: s.Path}}, nil
 }

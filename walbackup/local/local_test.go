@@ -135,10 +135,14 @@ func TestBesidePostgres(t *testing.T) {
 	write(t, status(two+".done"), nil)
 	gone := pg.SegmentName(1, 3, size)
 	write(t, status(gone+".ready"), nil)
-	src := Source{Path: data, Kind: Auto, ID: id}
-	dirs, err := src.Find(func(error) {})
-	if err != nil || len(dirs) != 1 || !dirs[0].Owned() {
-		t.Fatalf("%+v, %v", dirs, err)
+	var dirs []Dir
+	for _, path := range []string{dir, data} {
+		src := Source{Path: path, Kind: Auto, ID: id}
+		var err error
+		dirs, err = src.Find(func(error) {})
+		if err != nil || len(dirs) != 1 || dirs[0].DataDir != data || dirs[0].Path != dir {
+			t.Fatalf("%+v, %v", dirs, err)
+		}
 	}
 	r := reader{dir: dirs[0]}
 	inv, err := r.read()
