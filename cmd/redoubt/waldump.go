@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,9 +20,11 @@ import (
 
 // waldumpFlags are the flags of `redoubt waldump`.
 type waldumpFlags struct {
+	output
 	layout, cluster string
 	from, to        string
-	rmgr, rel, fork string
+	rmgrs           []string
+	rel, fork       string
 	block, xid      int64
 	stats           string
 }
@@ -33,21 +34,27 @@ func waldumpCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "waldump LOC...",
 		Short: "Print WAL records",
-		Long: `Print the records of WAL segments, one a line, as pg_waldump does. LOC is a
-segment's file, or a location that holds WAL in one of the layouts. Segments may
-be compressed. Majors 14 to 18 are understood.`,
+		Long: `Print the records of WAL segments, one a line, as pg_waldump does, but without
+the fields of their own that it describes. LOC is a segment's file, or a location
+that holds WAL in one of the layouts. Segments may be compressed. Majors 14 to 18
+are understood. With --format json each line is a JSON object.
+
+A record is printed if it fits all of the filters that are given. A reference
+fits --rel, --fork and --block if it fits all three of them.`,
 		Example: `  redoubt waldump /archive/000000010000000000000004.zst
   redoubt waldump s3://bucket/wal --from 0/4000028 --to 0/5000000 --rel 1663/5/16384 --block 7
+  redoubt waldump /archive --rmgr Heap --rmgr Heap2 --xid 8812
   redoubt waldump /archive --stats=record`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: f.run,
 	}
 	fl := cmd.Flags()
+	f.output.flags(cmd)
 	fl.StringVar(&f.layout, "layout", "auto", "how the WAL lies there: auto, plain or redoubt")
 	fl.StringVar(&f.cluster, "cluster", "", "TENANT/TIMELINE, where a location holds several")
 	fl.StringVar(&f.from, "from", "", "LSN to start at (default: the first record there is)")
 	fl.StringVar(&f.to, "to", "", "LSN to stop before (default: the end of the WAL)")
-	fl.StringVar(&f.rmgr, "rmgr", "", "only records of this resource manager")
+	fl.StringArrayVar(&f.rmgrs, "rmgr", nil, "only records of this resource manager, `NAME` as it is printed; may be given several times")
 	fl.StringVar(&f.rel, "rel", "", "only records that reference this relation: TABLESPACE/DATABASE/RELFILENODE")
 	fl.Int64Var(&f.block, "block", -1, "only records that reference this block of --rel")
 	fl.StringVar(&f.fork, "fork", "", "only records that reference this fork: main, fsm, vm or init")
@@ -62,11 +69,14 @@ func (f *waldumpFlags) run(cmd *cobra.Command, locations []string) error {
 	if err != nil {
 		return err
 	}
+	if err := f.check(); err != nil {
+		return err
+	}
 	if f.stats != "" && f.stats != "rmgr" && f.stats != "record" {
 		return fmt.Errorf("unknown --stats=%s: want rmgr or record", f.stats)
 	}
 	out := bufio.NewWriterSize(cmd.OutOrStdout(), 1<<16)
-	d := &dump{out: out, keep: keep, stats: f.stats, counts: make(map[string]*statLine)}
+	d := &dump{out: out, keep: keep, json: f.format == "json", stats: f.stats, counts: make(map[string]*statLine)}
 	for _, loc := range locations {
 		if err = f.dump(cmd.Context(), loc, d); err != nil {
 			break
@@ -82,12 +92,16 @@ func (f *waldumpFlags) run(cmd *cobra.Command, locations []string) error {
 // filter builds the test of the flags.
 func (f *waldumpFlags) filter() (func(*wal.Record) bool, error) {
 	var tests []func(*wal.Record) bool
-	if f.rmgr != "" {
-		m, err := pg.ParseRmgr(f.rmgr)
-		if err != nil {
-			return nil, fmt.Errorf("--rmgr: %w", err)
+	if len(f.rmgrs) > 0 {
+		var wanted [256]bool
+		for _, name := range f.rmgrs {
+			m, err := pg.ParseRmgr(name)
+			if err != nil {
+				return nil, fmt.Errorf("--rmgr: %w", err)
+			}
+			wanted[m] = true
 		}
-		tests = append(tests, func(r *wal.Record) bool { return r.Rmgr == m })
+		tests = append(tests, func(r *wal.Record) bool { return wanted[r.Rmgr] })
 	}
 	if f.xid >= 0 {
 		tests = append(tests, func(r *wal.Record) bool { return int64(r.XID) == f.xid })
@@ -266,77 +280,4 @@ func firstSegment(ctx context.Context, t *archive.Timeline, size int64) (pg.LSN,
 		}
 	}
 	return first, nil
-}
-
-// dump writes records or counts them.
-type dump struct {
-	out    *bufio.Writer
-	keep   func(*wal.Record) bool
-	stats  string
-	counts map[string]*statLine
-	buf    []byte
-}
-
-type statLine struct {
-	name               string
-	n, records, images int64 // records, bytes without images, bytes of images
-}
-
-// records handles the records before to; its error is the reader's or that of writing.
-func (d *dump) records(reader *wal.Reader, to pg.LSN) error {
-	var r wal.Record
-	for {
-		if err := reader.Next(&r); err != nil {
-			return err
-		}
-		if to != 0 && r.LSN >= to {
-			return nil
-		}
-		if !d.keep(&r) {
-			continue
-		}
-		if d.stats != "" {
-			d.count(&r)
-			continue
-		}
-		d.buf = append(r.AppendText(d.buf[:0]), '\n')
-		if _, err := d.out.Write(d.buf); err != nil {
-			return err
-		}
-	}
-}
-
-func (d *dump) count(r *wal.Record) {
-	name := r.Rmgr.String()
-	if d.stats == "record" {
-		name += "/" + wal.OpName(r.Rmgr, r.Info, r.Major)
-	}
-	l := d.counts[name]
-	if l == nil {
-		l = &statLine{name: name}
-		d.counts[name] = l
-	}
-	images := int64(r.ImageBytes())
-	l.n++
-	l.images += images
-	l.records += int64(r.Length) - images
-}
-
-func (d *dump) summary() error {
-	if d.stats == "" {
-		return nil
-	}
-	var lines []*statLine
-	total := statLine{name: "Total"}
-	for _, l := range d.counts {
-		lines = append(lines, l)
-		total.n, total.records, total.images = total.n+l.n, total.records+l.records, total.images+l.images
-	}
-	slices.SortFunc(lines, func(a, b *statLine) int { return cmp.Compare(a.name, b.name) })
-	_, err := fmt.Fprintf(d.out, "%-36s %12s %16s %16s %16s\n", "Type", "N", "Record size", "FPI size", "Combined size")
-	for _, l := range append(lines, &total) {
-		_, werr := fmt.Fprintf(d.out, "%-36s %12d %16d %16d %16d\n", l.name, l.n, l.records, l.images, l.records+l.images)
-		err = errors.Join(err, werr)
-	}
-	return err
 }

@@ -1,6 +1,9 @@
 package pg
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // RmgrID is the number of a WAL resource manager. The set is open: ids from
 // 128 on belong to extensions (access/rmgr.h, access/rmgrlist.h).
@@ -60,10 +63,10 @@ func (r RmgrID) String() string {
 	return fmt.Sprintf("unknown%03d", uint8(r))
 }
 
-// ParseRmgr finds a resource manager by the name String gives.
+// ParseRmgr finds a resource manager by the name String gives, in upper or lower case.
 func ParseRmgr(s string) (RmgrID, error) {
 	for i := range 256 {
-		if r := RmgrID(i); (r.BuiltIn() || r.Custom()) && r.String() == s {
+		if r := RmgrID(i); (r.BuiltIn() || r.Custom()) && strings.EqualFold(r.String(), s) {
 			return r, nil
 		}
 	}
