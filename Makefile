@@ -65,7 +65,7 @@ fixtures:
 
 # The tools have a module of their own, so that what they depend on is not
 # what Redoubt depends on.
-$(CACHE)/bin/golangci-lint $(CACHE)/bin/versitygw: $(CACHE)/bin/%: tools/go.mod tools/go.sum
+$(CACHE)/bin/golangci-lint $(CACHE)/bin/versitygw $(CACHE)/bin/fake-gcs-server: $(CACHE)/bin/%: tools/go.mod tools/go.sum
 	mkdir -p $(CACHE)/bin
 	cd tools && go build -o $(CACHE)/bin/ $$(sed -n 's|^\t\(.*/$*\)$$|\1|p' go.mod)
 

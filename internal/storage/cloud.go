@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/aws/smithy-go"
 	"gocloud.dev/blob"
 	_ "gocloud.dev/blob/azureblob" // azblob://
@@ -18,6 +19,7 @@ import (
 	_ "gocloud.dev/blob/memblob"   // mem://
 	_ "gocloud.dev/blob/s3blob"    // s3://
 	"gocloud.dev/gcerrors"
+	"google.golang.org/api/googleapi"
 )
 
 // cloud is a bucket behind gocloud.
@@ -96,11 +98,26 @@ func (c *cloud) Open(ctx context.Context, key string, offset, length int64) (io.
 	return &cloudReader{r: r, c: c}, nil
 }
 
+// rangeNotSatisfiable is HTTP's status for such a range.
+const rangeNotSatisfiable = 416
+
 // behindEnd reports whether err is a service's answer to a range that starts
 // at or behind the end of the object.
 func (c *cloud) behindEnd(err error) bool {
-	var api smithy.APIError
-	return c.bucket.ErrorAs(err, &api) && api.ErrorCode() == "InvalidRange"
+	var (
+		aws   smithy.APIError
+		azure *azcore.ResponseError
+		gcs   *googleapi.Error
+	)
+	switch {
+	case c.bucket.ErrorAs(err, &aws):
+		return aws.ErrorCode() == "InvalidRange"
+	case c.bucket.ErrorAs(err, &azure):
+		return azure.StatusCode == rangeNotSatisfiable
+	case c.bucket.ErrorAs(err, &gcs):
+		return gcs.Code == rangeNotSatisfiable
+	}
+	return false
 }
 
 func (c *cloud) Stat(ctx context.Context, key string) (Object, error) {
@@ -115,27 +132,46 @@ func (c *cloud) Stat(ctx context.Context, key string) (Object, error) {
 	return Object{Key: key, Size: a.Size, ETag: strings.Trim(etag, `"`), ModTime: a.ModTime}, nil
 }
 
+// Put hands r itself to the driver. Writing to gocloud's Writer instead goes
+// through a pipe, which azureblob (v0.47.0) closes and sets to nil in one
+// goroutine while another looks at it, when an upload fails.
 func (c *cloud) Put(ctx context.Context, key string, r io.Reader, opt PutOptions) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w, err := c.bucket.NewWriter(ctx, key, &blob.WriterOptions{
+	src := &abortingReader{r: r, abort: cancel}
+	err := c.bucket.Upload(ctx, key, src, &blob.WriterOptions{
 		ContentType: "application/octet-stream",
 		IfNotExist:  opt.CreateOnly,
 		BufferSize:  c.partSize(),
 		BeforeWrite: c.inOnePiece,
 	})
-	if err != nil {
-		return c.fail(err)
-	}
-	if _, err := io.Copy(w, r); err != nil {
-		cancel()      // so that Close drops what was sent
-		_ = w.Close() // reports the cancellation
-		return c.fail(err)
-	}
-	if err := w.Close(); err != nil {
+	switch {
+	case src.err != nil:
+		return src.err
+	case err != nil:
 		return c.fail(err)
 	}
 	return nil
+}
+
+// abortingReader ends an upload when its source fails: gocloud closes a writer
+// after a failed read too, and some stores would then keep what was sent.
+type abortingReader struct {
+	r     io.Reader
+	abort func()
+	err   error
+}
+
+func (a *abortingReader) Read(p []byte) (int, error) {
+	n, err := a.r.Read(p)
+	if err != nil && err != io.EOF {
+		a.err = err
+		a.abort()
+	}
+	return n, err
 }
 
 func (c *cloud) Caps() Caps { return Caps{} }
