@@ -53,21 +53,23 @@ func TestDeepClean(t *testing.T) {
 	})
 }
 
-// covered marks the bytes of a segment that something protects: page headers,
-// records, the zeros behind an XLOG_SWITCH. What is left is padding and what
-// follows the end of the WAL in the last segment.
-func covered(t *testing.T, f *fixture) map[string][]bool {
+// covered says of the bytes of a segment where damage to them is to be
+// reported: at the record they are of, at the page whose header they are of or
+// the record that goes on there, or, of the zeros behind an XLOG_SWITCH,
+// anywhere. What is left is padding and what follows the end of the WAL in the
+// last segment.
+func covered(t *testing.T, f *fixture) map[string][][]pg.LSN {
 	t.Helper()
-	out := map[string][]bool{}
+	out := map[string][][]pg.LSN{}
 	first, last := f.one[0], f.one[len(f.one)-1]
 	_, n, _ := pg.ParseSegmentName(first, mib)
-	mark := func(at pg.LSN, length int) {
+	mark := func(at pg.LSN, length int, where ...pg.LSN) {
 		name := pg.SegmentName(1, pg.SegmentOf(at, mib), mib)
 		if out[name] == nil {
-			out[name] = make([]bool, mib)
+			out[name] = make([][]pg.LSN, mib)
 		}
 		for i := range length {
-			out[name][int(at%mib)+i] = true
+			out[name][int(at%mib)+i] = where
 		}
 	}
 	page := func(at pg.LSN) []byte {
@@ -84,14 +86,14 @@ func covered(t *testing.T, f *fixture) map[string][]bool {
 		}
 		return nil, &wal.MissingError{Segment: "none"}
 	}, wal.Config{Start: n.Start(mib), FindFirst: true, SegmentSize: mib})
-	header := func(at pg.LSN) int {
+	header := func(at, rec pg.LSN) int {
 		h, err := wal.ParsePageHeader(page(at))
 		if err != nil {
 			t.Fatal(err)
 		}
-		mark(at, 20)
+		mark(at, 20, at, rec)
 		if h.Long() {
-			mark(at+24, 16)
+			mark(at+24, 16, at, rec)
 		}
 		return h.Size()
 	}
@@ -99,17 +101,19 @@ func covered(t *testing.T, f *fixture) map[string][]bool {
 	end := pg.LSN(0)
 	for r.Next(&rec) == nil {
 		at := rec.LSN
-		header(at &^ (wal.PageSize - 1))
+		if p := at &^ (wal.PageSize - 1); end <= p {
+			header(p, at)
+		}
 		for left := int(rec.Length); left > 0; {
 			k := min(left, wal.PageSize-int(at%wal.PageSize))
-			mark(at, k)
+			mark(at, k, rec.LSN)
 			at += pg.LSN(k)
 			if left -= k; left > 0 {
-				at += pg.LSN(header(at))
+				at += pg.LSN(header(at, rec.LSN))
 			}
 		}
 		if end = rec.End; rec.Rmgr == pg.RmgrXLOG && rec.Op() == xlogSwitch {
-			mark(at, int(end-at))
+			mark(at, int(end-at), 0)
 		}
 	}
 	if name := pg.SegmentName(1, pg.SegmentOf(end, mib), mib); name != last {
@@ -119,7 +123,7 @@ func covered(t *testing.T, f *fixture) map[string][]bool {
 }
 
 // A flipped bit anywhere that is protected is found, in the right segment or,
-// of a record that goes on from there, in the one before.
+// of a record that goes on from there, in the one before, and at its LSN.
 func TestDeepNoticesEveryFlip(t *testing.T) {
 	forMajors(t, func(t *testing.T, f *fixture) {
 		marks := covered(t, f)
@@ -139,14 +143,16 @@ func TestDeepNoticesEveryFlip(t *testing.T) {
 			files := f.of(near...)
 			files[name] = flip(files[name], at)
 			r := scanFiles(t, files, Options{Deep: true})
-			if i == 0 && at < 4*wal.PageSize || !marks[name][at] {
+			if i == 0 && at < 4*wal.PageSize || marks[name][at] == nil {
 				// The record that the first segment begins with starts in one
 				// that is not there.
 				unprotected++
 				continue
 			}
 			found := slices.ContainsFunc(r.Damaged, func(d damaged) bool {
-				return d.Segment == name || i > 0 && d.Segment == f.one[i-1]
+				return (d.Segment == name || i > 0 && d.Segment == f.one[i-1]) && slices.ContainsFunc(marks[name][at], func(l pg.LSN) bool {
+					return l == 0 || strings.Contains(d.Reason, "at "+l.String())
+				})
 			})
 			if !found || len(r.Damaged) > 2 {
 				t.Errorf("bit flipped at %d of %s: %s", at, name, summary(&r))

@@ -76,6 +76,16 @@ func (m *memory) walk(v datadir.Visitor) error {
 	return nil
 }
 
+// settings are those of its pg_control; without one checksums are on.
+func (m *memory) settings() (Base, error) {
+	raw, ok := m.files[datadir.ControlPath]
+	if !ok {
+		return Base{Checksums: true}, nil
+	}
+	c, err := datadir.ParseControl(raw)
+	return Base{Checksums: c.Checksums(), WALLogHints: c.WALLogHints, CommitTs: c.TrackCommitTimestamp}, err
+}
+
 // memWAL is WAL in memory, handed out in chunks.
 type memWAL struct {
 	segment int64
@@ -168,12 +178,18 @@ func (w *world) readWAL(dir string, tl demo.Timeline) error {
 	if err != nil {
 		return err
 	}
-	w.wal = &memWAL{segment: tl.SegmentSize, start: first.Start(tl.SegmentSize), chunk: 256 << 10}
+	return w.load(ctx, src, first, len(tl.Segments))
+}
+
+// load reads so many segments.
+func (w *world) load(ctx context.Context, src *archive.Source, first pg.SegmentNo, segments int) error {
+	size := src.SegmentSize()
+	w.wal = &memWAL{segment: size, start: first.Start(size), chunk: 256 << 10}
 	s, err := src.Open(ctx, w.wal.start)
 	if err != nil {
 		return err
 	}
-	end := w.wal.start + pg.LSN(int64(len(tl.Segments))*tl.SegmentSize)
+	end := w.wal.start + pg.LSN(int64(segments)*size)
 	for at := w.wal.start; at < end; {
 		p, err := s.ReadPages(at)
 		if err != nil {
@@ -230,7 +246,11 @@ func tryPlay(t testing.TB, ctx context.Context, cfg Config, src replay.WALSource
 	if err := base.walk(e); err != nil {
 		return nil, err
 	}
-	e.SetBase(Base{Checksums: true})
+	settings, err := base.settings()
+	if err != nil {
+		return nil, err
+	}
+	e.SetBase(settings)
 	return e.Replay(ctx)
 }
 
@@ -258,7 +278,9 @@ func after(t testing.TB, res *Result, base *memory) *memory {
 		}
 	}
 	for path, content := range base.files {
-		m.files[path] = bytes.Clone(content)
+		if datadir.Classify(path).Class != datadir.RelationMap { // of a dropped database it is gone
+			m.files[path] = bytes.Clone(content)
+		}
 	}
 	for _, k := range res.RelMaps() {
 		m.files[mapPath(k)] = res.RelMap(k.Spc, k.DB)

@@ -21,7 +21,7 @@ const (
 // it, or .cache/bin/versitygw below the repository's root.
 func S3(t testing.TB) (newBucket func(name string) string) {
 	t.Helper()
-	bin := cached("REDOUBT_VERSITYGW", "bin", "versitygw")
+	bin := versitygw()
 	if bin == "" {
 		pgtest.SkipProof(t, "no S3 server: build .cache/bin/versitygw with make, or name one in REDOUBT_VERSITYGW")
 	}
@@ -40,3 +40,6 @@ func S3(t testing.TB) (newBucket func(name string) string) {
 		return fmt.Sprintf("s3://%s?endpoint=http://%s&region=us-east-1&use_path_style=true", name, addr)
 	}
 }
+
+// versitygw is the S3 server's program, "" if it is not there.
+func versitygw() string { return cached("REDOUBT_VERSITYGW", "bin", "versitygw") }
