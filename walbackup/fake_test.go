@@ -284,8 +284,11 @@ func readHead(src Source) ([]byte, error) {
 	}
 	defer func() { _ = f.Close() }()
 	b := make([]byte, headSize)
-	_, err = io.ReadFull(f, b)
-	return b, err
+	n, err := io.ReadFull(f, b)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil // a history file
+	}
+	return b[:n], err
 }
 
 func (o *fakeObjects) key(name string) string { return o.id.String() + "/" + name }
