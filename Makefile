@@ -1,6 +1,7 @@
 # demo:     the nightly job on real WAL that ships with the repository
 # test:     all tests; fetches the PostgreSQL servers it wants, says what it skipped
 # prove:    the proofs that want servers, in full, on all majors: some hours
+# soak:     the WAL backup agent under faults for SOAK, and its model for long
 # lint:     gofmt, go vet, golangci-lint and a proof that forbidden imports are caught
 # bench:    benchmarks, then the comparison with PostgreSQL's own tools
 # fuzz:     every fuzz target for FUZZTIME
@@ -11,6 +12,7 @@ CACHE := $(CURDIR)/.cache
 export PATH := $(CACHE)/bin:$(PATH)
 
 FUZZTIME ?= 30s
+SOAK ?= 10m
 # The longest a package's tests may take; the servers in them crash and recover.
 TIMEOUT ?= 15m
 
@@ -18,7 +20,7 @@ TIMEOUT ?= 15m
 PROOFS = ./replay/redo ./replay/server ./verify ./internal/pg/wal ./internal/pg/audit ./replay/native ./internal/pgtest ./internal/official/snapshot
 PROOF_LINES = '^(---|ok|FAIL| +---)|images|differences'
 
-.PHONY: all build demo test test-setup prove lint bench fuzz fixtures clean
+.PHONY: all build demo test test-setup prove soak lint bench fuzz fixtures clean
 all: build
 
 build:
@@ -44,6 +46,10 @@ prove: test-setup
 	REDOUBT_PROVE=1 REDOUBT_PG17=$$newer17 REDOUBT_PG18=$$newer18 go test -count=1 -v -p 1 -timeout 3h -run '^Test(HeapProof|Mixed|Corpus|Rare|WrapAround)$$/^1[78]' \
 		./replay/redo ./verify 2>&1 | tee $(CACHE)/prove-newer.log | grep -E $(PROOF_LINES)
 	go test -count=1 ./verify -run TestRecordTable -update
+
+soak: test-setup
+	REDOUBT_SOAK=$(SOAK) go test -count=1 -v -timeout 24h -run '^TestSoak$$' ./cmd/redoubt
+	REDOUBT_MODEL_SEEDS=3000 go test -count=1 -v -timeout 2h -run '^TestModel$$' ./walbackup 2>&1 | grep -v -E '^ *(---|===)'
 
 lint: $(CACHE)/bin/golangci-lint
 	@files=$$(gofmt -l .); \

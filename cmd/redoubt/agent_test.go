@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// agentConfigFile lays out an agent's configuration on a directory bucket.
+func agentConfigFile(t *testing.T, data, bucket, listen, more string) string {
+	t.Helper()
+	dir := t.TempDir()
+	must(t, os.MkdirAll(filepath.Join(dir, "wal"), 0o700))
+	file := filepath.Join(dir, "config.yaml")
+	must(t, os.WriteFile(file, fmt.Appendf(nil, `
+data_dir: %s
+walbackup:
+  bucket: %s
+  sources: [{path: ./wal, kind: segments, tenant: prod}%s]
+  agent: {listen: %q, rescan: 200ms, first_wait: 50ms}
+`, data, bucket, more, listen), 0o600))
+	return file
+}
+
+// shortDir is a directory with a path short enough for etcd's socket.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "rdag")
+	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// TestAgentStartsAloneAndEnds runs an agent with an etcd of its own, and tries
+// to start others that it must not share a data directory or a bucket with.
+func TestAgentStartsAloneAndEnds(t *testing.T) {
+	t.Parallel()
+	data, bucket, listen := shortDir(t), t.TempDir(), freePort(t)
+	first := command(t, "walbackup", "-c", agentConfigFile(t, data, bucket, listen, ""))
+	must(t, first.Start())
+	deadline := time.Now().Add(time.Minute)
+	for !answers(t, "http://"+listen+"/readyz") {
+		if time.Now().After(deadline) {
+			_ = first.Process.Kill()
+			t.Fatal("the agent does not get ready")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	for what, c := range map[string]struct{ file, want string }{
+		"the same data directory":             {agentConfigFile(t, data, bucket, freePort(t), ""), "another agent runs with it"},
+		"the bucket, with an etcd of its own": {agentConfigFile(t, shortDir(t), bucket, freePort(t), ""), "agents of another etcd use this bucket"},
+	} {
+		o := redoubt(t, "walbackup", "-c", c.file)
+		if o.code != exitUsage || !strings.Contains(o.stderr, c.want) {
+			t.Errorf("%s: exit %d: %s", what, o.code, o.stderr)
+		}
+	}
+	must(t, first.Process.Signal(syscall.SIGTERM))
+	if err := first.Wait(); err != nil {
+		t.Errorf("an agent that was asked to end: %v", err)
+	}
+}
+
+func answers(t *testing.T, url string) bool {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	must(t, err)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+func TestAgentRefusesToStart(t *testing.T) {
+	t.Parallel()
+	pgdata := t.TempDir()
+	must(t, os.MkdirAll(filepath.Join(pgdata, "pg_wal/archive_status"), 0o700))
+	must(t, os.Mkdir(filepath.Join(pgdata, "global"), 0o700))
+	must(t, os.WriteFile(filepath.Join(pgdata, "global/pg_control"), nil, 0o600))
+	must(t, os.WriteFile(filepath.Join(pgdata, "postgresql.conf"), []byte("archive_mode = on\narchive_command = 'cp %p /mnt/%f'\n"), 0o600))
+	bucket := t.TempDir()
+	for what, c := range map[string]struct{ bucket, more, want string }{
+		"no such bucket":       {filepath.Join(bucket, "none"), "", "does not exist"},
+		"another archiver":     {bucket, ", {path: " + pgdata + ", tenant: pg}", "cp %p /mnt/%f"},
+		"PostgreSQL's own":     {bucket, ", {path: " + pgdata + "/pg_wal, kind: segments, tenant: pg}", "kind postgres"},
+		"no such directory":    {bucket, ", {path: /nonexistent/wal, tenant: pg}", "/nonexistent/wal"},
+		"a marker that is bad": {marked(t), "", "can't be read"},
+	} {
+		o := redoubt(t, "walbackup", "-c", agentConfigFile(t, shortDir(t), c.bucket, freePort(t), c.more))
+		if o.code != exitUsage || !strings.Contains(o.stderr, c.want) {
+			t.Errorf("%s: exit %d: %s", what, o.code, o.stderr)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(bucket, markerKey)); err == nil {
+		t.Error("an agent that did not start has marked the bucket")
+	}
+}
+
+func marked(t *testing.T) string {
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, markerKey), []byte("{"), 0o600))
+	return dir
+}
