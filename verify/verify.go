@@ -104,6 +104,7 @@ type run struct {
 	index          *baseIndex
 	tally          *tally
 	baseControl    *datadir.Control
+	officialCtl    *datadir.Control
 	spool          *spool
 	xacts          *baseXacts
 	unlogged       map[pg.RelFileLocator]bool // relations with an init fork on either side
