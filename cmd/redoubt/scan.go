@@ -17,6 +17,7 @@ import (
 	"redoubt/internal/ledger"
 	"redoubt/internal/official/snapshot"
 	"redoubt/internal/pg"
+	"redoubt/internal/storage"
 	"redoubt/reports"
 	"redoubt/scanner"
 	"redoubt/scheduler"
@@ -29,6 +30,7 @@ type scanFlags struct {
 	wal, layout, cluster string
 	from, to             string
 	deep, audit          bool
+	repair               repairFlags
 	progress             string
 }
 
@@ -48,12 +50,18 @@ With --audit the full-page images in the WAL are checked: an image that is
 older than the last record of its block shows that the primary read an old
 version of the page back from its disk, a lost write.
 
+With --repair the damaged segments of --wal that have a sound copy in the
+directory --good are replaced by it, at --repair-to: the same place, opened
+with credentials that may write. The damaged object is kept aside under another
+name. What the scan prints and its exit code are those from before.
+
 With -c instead of --wal all sources of a configuration are scanned, and what
 was acknowledged in its ledger (redoubt ack) does not count.`,
 		Example: `  redoubt scan --wal /archive
   redoubt scan --wal s3://bucket/prefix --layout redoubt --deep --audit --format json
   redoubt scan --wal /archive --from 0/4000000 --to 0/9000000
-  redoubt scan -c redoubt.yaml --deep`,
+  redoubt scan -c redoubt.yaml --deep
+  redoubt scan --wal s3://bucket/prefix --repair --repair-to 's3://bucket/prefix?profile=repair' --good /var/lib/wal`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -68,6 +76,7 @@ was acknowledged in its ledger (redoubt ack) does not count.`,
 	fl.BoolVar(&f.deep, "deep", false, "read every segment")
 	fl.BoolVar(&f.audit, "audit", false, "find lost writes of the primary by the full-page images in the WAL")
 	fl.StringVar(&f.progress, "progress", "auto", "progress on stderr: auto or never")
+	f.repair.flags(cmd)
 	cmd.MarkFlagsMutuallyExclusive("config", "wal")
 	cmd.MarkFlagsMutuallyExclusive("config", "layout")
 	return cmd
@@ -104,6 +113,9 @@ func (f *scanFlags) run(cmd *cobra.Command) (err error) {
 		if err != nil { // the other timelines are scanned all the same
 			r.Tenant, r.Timeline, r.Reasons = c.t.Tenant(), c.t.ID(), append(r.Reasons, err.Error())
 		}
+		if err := f.repair.run(ctx, cmd.ErrOrStderr(), c, r.Damaged); err != nil {
+			r.Reasons = append(r.Reasons, err.Error())
+		}
 		acks.MarkScan(&r.ScanTimeline)
 		results = append(results, r)
 	}
@@ -122,6 +134,7 @@ func (f *scanFlags) run(cmd *cobra.Command) (err error) {
 type chosen struct {
 	t       *archive.Timeline
 	backups string
+	place   string // of its WAL below --wal; empty: there itself
 	problem string
 }
 
@@ -142,6 +155,7 @@ func (f *scanFlags) choose(ctx context.Context) ([]chosen, *finding.Acknowledgem
 	for _, t := range found {
 		c := chosen{t: t}
 		if a.Layout() == archive.Redoubt {
+			c.place = t.Tenant() + "/" + t.ID() + "/" + storage.WALDir
 			c.backups = below(f.wal, t.Tenant(), t.ID(), "snapshots")
 		}
 		out = append(out, c)
@@ -221,7 +235,10 @@ func (f *scanFlags) options() (o scanner.Options, err error) {
 	if o.To != 0 && o.To <= o.From {
 		return o, fmt.Errorf("--to %s is not after --from %s", o.To, o.From)
 	}
-	o.Deep, o.Audit = f.deep, f.audit
+	if err := f.repair.check(f.wal); err != nil {
+		return o, err
+	}
+	o.Deep, o.Audit = f.deep || f.repair.on, f.audit
 	return o, nil
 }
 
