@@ -22,7 +22,7 @@ func cleanSpan(from, to pg.LSN) finding.Verification {
 	bytes := int64(to - from)
 	return finding.Verification{
 		Verdict: finding.Clean, Span: pg.Range{From: from, To: to}, Engine: "native",
-		Postgres: finding.Postgres{Major: 17, SystemIdentifier: "7412345678901234567", Dialect: "postgres"},
+		Postgres: finding.Postgres{Major: 17, SystemIdentifier: "7412345678901234567", Dialect: "postgres", DialectEvidence: 91_204, DialectProven: true},
 		WAL:      finding.WAL{Segments: bytes/(16*mib) + 1, Bytes: bytes, Records: bytes / 107, FullPageImages: bytes / 9000},
 		Coverage: finding.Coverage{
 			Relations: 410, BlocksReplayed: 18233, BlocksCompared: 24110, BlocksUntouchedCompared: 5877, SLRUPagesCompared: 12,

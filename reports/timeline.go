@@ -97,7 +97,7 @@ func about(t *finding.RunTimeline, single bool) string {
 	s := count(int64(len(t.Spans)), "span")
 	for i := range t.Spans {
 		if p := t.Spans[i].Postgres; p.Major != 0 {
-			s += fmt.Sprintf(" · PostgreSQL %d · system %s", p.Major, plain(p.SystemIdentifier))
+			s += fmt.Sprintf(" · %s · system %s", server(p), plain(p.SystemIdentifier))
 			break
 		}
 	}
@@ -107,6 +107,20 @@ func about(t *finding.RunTimeline, single bool) string {
 		s += " · archive not scanned"
 	}
 	return s
+}
+
+// server names the servers that wrote a span's WAL.
+func server(p finding.Postgres) string {
+	switch p.Dialect {
+	case "neon":
+		if !p.DialectProven {
+			return fmt.Sprintf("Neon's PostgreSQL %d (unproven dialect)", p.Major)
+		}
+		return fmt.Sprintf("Neon's PostgreSQL %d", p.Major)
+	case finding.UnknownDialect, finding.MixedDialect:
+		return fmt.Sprintf("PostgreSQL %d (WAL of %s dialect)", p.Major, p.Dialect)
+	}
+	return fmt.Sprintf("PostgreSQL %d", p.Major)
 }
 
 func spanViewOf(timeline string, s *finding.Verification) spanView {

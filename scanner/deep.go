@@ -41,7 +41,8 @@ type deep struct {
 	points map[place]bool   // behind which another TLI goes on
 	last   place            // merged last
 	noted  map[string]bool  // segments that have a remark
-	failed int              // segments in a row that could not be read
+	spoken dialect
+	failed int // segments in a row that could not be read
 }
 
 // maxFailed is how many segments in a row may be unreadable before a scan
@@ -88,6 +89,8 @@ func (d *deep) run(ctx context.Context) error {
 	if wait := d.group.Wait(); err == nil {
 		err = wait
 	}
+	d.r.Dialect = d.spoken.name()
+	d.spoken.doubts(d.s)
 	if errors.Is(err, errGivenUp) {
 		return nil // the reason is among the doubts
 	}
@@ -263,6 +266,10 @@ func (d *deep) mergeSegment(seg *segment, read bool) (Seen, bool) {
 	}
 	if !read {
 		d.r.Remembered++
+	}
+	if seg.read && seg.damage == "" {
+		d.spoken.add(&seg.st)
+		seg.damage = d.late(seg)
 	}
 	d.remark(e.Name(), seg.damage, seg.doubt)
 	if d.failed++; seg.doubt == "" {

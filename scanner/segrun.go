@@ -93,7 +93,7 @@ func (r *segmentRun) readFrom(ctx context.Context, n pg.SegmentNo, before *state
 	g.pages = &pages{ctx: ctx, w: r.w, size: r.s.size, find: func(n pg.SegmentNo) (walfile.Entry, error) { return r.find(ctx, n) },
 		page: g.seePage}
 	g.pages.left = func(n pg.SegmentNo) { g.leave(n, known) }
-	g.reader = wal.NewReader(g.pages.read, wal.Config{Start: start, FindFirst: true,
+	g.reader = wal.NewReader(g.pages.read, wal.Config{Start: start, FindFirst: true, MayBeginLate: r.s.oldest(n),
 		SegmentSize: r.s.size, SystemID: r.s.identity.SystemID})
 	var rec wal.Record
 	for {
@@ -171,6 +171,10 @@ func (g *reading) note(rec *wal.Record) {
 		if o, ok, err := wal.DecodeOverwriteContrecord(rec); ok && err == nil {
 			s.st.Overwritten = o.LSN
 		}
+	}
+	s.st.see(rec)
+	if g.reader.Late() == rec.LSN {
+		s.st.Late = rec.LSN
 	}
 	g.any, g.last, g.end = true, rec.LSN, rec.End
 	keep := rec.End

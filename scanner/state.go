@@ -36,9 +36,15 @@ type state struct {
 	Tail *tail `json:",omitempty"`
 	// Ended is where the WAL ended before the segment did; no other may follow.
 	Ended pg.LSN `json:",omitempty"`
+	// Dialects are those that a record of the segment is of and no other; Odd is
+	// the first record that is of none.
+	Dialects wal.Dialects `json:",omitempty"`
+	Odd      pg.LSN       `json:",omitempty"`
+	// Late is where the records begin behind zeros, if they do.
+	Late pg.LSN `json:",omitempty"`
 }
 
-const stateVersion = 1
+const stateVersion = 2
 
 func (st *state) encode() ([]byte, error) { return json.Marshal(st) }
 

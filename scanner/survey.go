@@ -163,6 +163,18 @@ func (s *survey) before(tli pg.TLI, n pg.SegmentNo) (pg.TLI, bool) {
 	return t, t != tli && s.has(t, n-1)
 }
 
+// oldest reports whether no segment before n is there, of any TLI.
+func (s *survey) oldest(n pg.SegmentNo) bool {
+	for _, tli := range s.tlis() {
+		for _, r := range s.of(tli) {
+			if r.from < n {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // after finds a segment that goes on where a TLI's segment n ends: of the same
 // TLI, else the first of a TLI that branched off there.
 func (s *survey) after(tli pg.TLI, n pg.SegmentNo) (pg.TLI, bool) {

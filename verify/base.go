@@ -79,6 +79,7 @@ func (r *run) replayBase(ctx context.Context) error {
 	cfg.Filter = r.wanted
 	stage := "read WAL"
 	cfg.Progress = func(at pg.LSN) { r.walProgress(stage, span)(at) }
+	cfg.DetectDialect = true
 	r.a = native.New(cfg, r.WAL, native.Span{Range: span, TLI: r.base.TLI, Clean: r.clean})
 	scanned, err := r.a.Scan(ctx)
 	if scanned != nil {
@@ -110,6 +111,7 @@ func (r *run) describeWAL(s *native.Scanned) {
 		r.out.Postgres.Major = s.Major
 	}
 	r.setSystemID(s.SystemID)
+	r.speaks(s)
 }
 
 // baseConsistent refuses a span that ends before an online base is consistent:

@@ -78,7 +78,15 @@ type BlockHistory struct {
 // Block replays a span for one block.
 func Block(ctx context.Context, q BlockQuery) (*BlockHistory, error) {
 	out := &BlockHistory{Span: q.Span, At: make([][]byte, len(q.At))}
-	var err error
+	span := q.Span
+	if span.To == 0 {
+		span.To = ^pg.LSN(0)
+	}
+	dialect, err := native.FindDialect(ctx, q.WAL, span)
+	if err != nil {
+		return nil, fmt.Errorf("read WAL %s: %w", q.Span, err)
+	}
+	q.WAL = replay.InDialect(q.WAL, dialect)
 	if out.Base, err = fetchOne(ctx, q.Base, q.Block); err != nil {
 		return nil, fmt.Errorf("read the base: %w", err)
 	}
@@ -100,10 +108,6 @@ func Block(ctx context.Context, q BlockQuery) (*BlockHistory, error) {
 	}
 	for i := range out.At {
 		out.At[i] = out.Base
-	}
-	span := q.Span
-	if span.To == 0 {
-		span.To = ^pg.LSN(0)
 	}
 	err = native.Versions(ctx, q.WAL, span, q.Settings, q.Extensions, map[pg.Block][]byte{q.Block: out.Base}, t.step)
 	var missing *wal.MissingError

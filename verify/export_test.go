@@ -25,3 +25,9 @@ func RunTampered(ctx context.Context, o Options, tamper func(*native.Result)) (*
 	r.finish(err, time.Second)
 	return r.out, err
 }
+
+// DialectReasons are the reasons that a span of that dialect ends with.
+func DialectReasons(p finding.Postgres, undecided int64, accept bool) []string {
+	r := &run{Options: Options{AcceptUnproven: accept}, out: &finding.Verification{Postgres: p}, undecided: undecided}
+	return r.dialectReasons()
+}

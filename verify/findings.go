@@ -246,6 +246,7 @@ func (r *run) reasons(err error) {
 	case err != nil:
 		add("%v", err)
 	}
+	r.out.Reasons = append(r.out.Reasons, r.dialectReasons()...)
 	c := r.out.Coverage
 	if c.BlocksTainted > 0 {
 		add("%d blocks were last changed by records whose redo is not known: %s", c.BlocksTainted, counts(c.TaintedBy))

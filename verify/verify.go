@@ -71,6 +71,9 @@ type Options struct {
 	Engine         string        // what replays: EngineNative (default), EngineServer, EngineBoth
 	Confirm        bool          // a server replays the span, too, if there are critical discrepancies
 	Server         server.Config // how servers are run, where one is
+	// AcceptUnproven lets spans of WAL dialects be clean whose redo was made from
+	// published definitions only (wal.Dialect.Proven).
+	AcceptUnproven bool
 	All            bool          // list all discrepancies, not 1,000
 	ShowBytes      bool          // pages of discrepancies are kept whole; otherwise without what their users stored in them
 	Timeline       string        // names the timeline in the ids of discrepancies
@@ -104,7 +107,6 @@ type run struct {
 	index          *baseIndex
 	tally          *tally
 	baseControl    *datadir.Control
-	officialCtl    *datadir.Control
 	spool          *spool
 	xacts          *baseXacts
 	unlogged       map[pg.RelFileLocator]bool // relations with an init fork on either side
@@ -117,6 +119,7 @@ type run struct {
 	found          []finding.Discrepancy
 	pages          map[finding.Severity]int // discrepancies that carry their pages
 	witness        witness
+	undecided      int64             // records that fit several dialects, where nothing decides
 	disputed       map[pg.Block]bool // blocks on which the engines differ
 	stopped        *failedServer     // the server stopped at a record
 	unwitnessed    []string          // what the second engine could not do
@@ -173,7 +176,7 @@ func (r *run) guarded(ctx context.Context) (err error) {
 func newVerification() *finding.Verification {
 	return &finding.Verification{
 		Verdict: finding.Inconclusive, Engine: "native", Reasons: []string{},
-		Postgres:      finding.Postgres{Dialect: "postgres"},
+		Postgres:      finding.Postgres{Dialect: finding.UnknownDialect},
 		Coverage:      finding.Coverage{TaintedBy: map[string]int64{}, RelationsSkipped: map[string]int64{"unlogged": 0, "temporary": 0, "fsm": 0, "invalid_database": 0, "orphan_database": 0, "orphan": 0}},
 		Discrepancies: []finding.Discrepancy{}, Gaps: []finding.Gap{}, LostWrites: []finding.StaleImage{},
 	}

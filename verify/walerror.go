@@ -20,7 +20,7 @@ func (r *run) walError(doing string, err error) error {
 		r.out.Gaps = append(r.out.Gaps, finding.Gap{From: missing.Range.From, To: missing.Range.To, Segments: []string{missing.Segment}})
 		return &inconclusive{fmt.Sprintf("%s: %v", doing, missing)}
 	case errors.Is(err, wal.ErrDialect):
-		r.out.Postgres.Dialect = "unknown"
+		r.misread(err)
 		return &inconclusive{fmt.Sprintf("%s: %v", doing, err)}
 	case errors.As(err, &end):
 		return &inconclusive{fmt.Sprintf("%s: the WAL cannot be read on: %v", doing, err)}

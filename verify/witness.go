@@ -13,8 +13,6 @@ import (
 	"redoubt/internal/finding"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
-	"redoubt/internal/pg/page"
-	"redoubt/replay/native"
 	"redoubt/replay/server"
 )
 
@@ -115,6 +113,9 @@ func (r *run) settleServer(err error) error {
 
 // callBase has a server replay the base. An *inconclusive says why it could not.
 func (r *run) callBase(ctx context.Context) (err error) {
+	if err := r.noServer(); err != nil {
+		return err
+	}
 	res, err := r.serve(ctx, r.Base, r.out.Span)
 	if r.witness.base, err = r.served("the base", res, err); err != nil {
 		return err
@@ -181,22 +182,6 @@ func (r *run) addUnwitnessed() {
 	for _, why := range slices.Compact(slices.Sorted(slices.Values(r.unwitnessed))) {
 		r.out.Reasons = append(r.out.Reasons, "second engine: "+why)
 	}
-}
-
-// sameAsServer is samePage for a page that the native engine made. Whether
-// VISIBLE sets a heap page's LSN depends on the settings of the server that
-// replays it, of which this one has those of the span's end only: all else
-// equal, any LSN will do that the page may rightly have.
-func sameAsServer(f pg.ForkNumber, p native.Page, theirs page.Page) bool {
-	if samePage(f, p.Bytes, theirs) {
-		return true
-	}
-	if len(p.Bytes) != pg.BlockSize || len(theirs) != pg.BlockSize || !slices.Contains(p.Hints, theirs.LSN()) {
-		return false
-	}
-	own := page.Page(bytes.Clone(p.Bytes))
-	own.SetLSN(theirs.LSN())
-	return samePage(f, own, theirs)
 }
 
 func xxhashOf(p []byte) uint64 { return xxhash.Sum64(p) }

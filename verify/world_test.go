@@ -12,6 +12,7 @@ import (
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
 	"redoubt/internal/pg/page"
+	"redoubt/internal/pg/wal"
 	"redoubt/internal/pgtest"
 	"redoubt/replay/native"
 	"redoubt/replay/redo"
@@ -161,7 +162,7 @@ func (w *world) survey() {
 func (w *world) judged(b pg.Block) bool {
 	ok := true
 	for _, r := range w.recs[b] {
-		ok = r.Image && !r.Init || (r.Init || ok) && new(redo.Env).Supported(r.Rmgr)
+		ok = r.Image && !r.Init || (r.Init || ok) && new(redo.Env).Supported(&wal.Record{Rmgr: r.Rmgr})
 	}
 	return ok
 }

@@ -106,7 +106,7 @@ func fillShowcase(t *testing.T, l *ledger.Ledger, out *showcase) {
 	}}))
 	v := finding.Verification{
 		Verdict: finding.Discrepancies, Span: pg.Range{From: 0x1000000, To: 0x9000000}, Engine: "native",
-		Postgres: finding.Postgres{Major: 17, SystemIdentifier: "7412345678901234567", Dialect: "postgres"},
+		Postgres: finding.Postgres{Major: 17, SystemIdentifier: "7412345678901234567", Dialect: "postgres", DialectEvidence: 91_204, DialectProven: true},
 		WAL:      finding.WAL{Segments: 8, Bytes: 8 << 24, Records: 12033}, Coverage: finding.Coverage{BlocksCompared: 24110},
 	}
 	for i := range 130 {

@@ -228,7 +228,7 @@ func (s *site) verify(ctx context.Context, spec scheduler.SpanSpec) (_ finding.V
 		Base: base, Official: official, WAL: wal, Timeline: spec.Tenant + "/" + spec.Timeline,
 		Sample: job.Sample, Seed: spec.Seed, Native: engine,
 		Engine: job.Engine, Confirm: job.Confirm == "server", Server: s.server(),
-		ShowBytes: s.cfg.Reports.PageBytes == "shown",
+		ShowBytes: s.cfg.Reports.PageBytes == "shown", AcceptUnproven: job.AcceptUnproven,
 	})
 	if v == nil {
 		v = &finding.Verification{}

@@ -32,7 +32,7 @@ type verifyFlags struct {
 	seed                int64
 	workers             int
 	memory, scratch     string
-	all                 bool
+	all, acceptUnproven bool
 	html, progress      string
 	pageBytes           string
 }
@@ -82,6 +82,7 @@ pg_basebackup wrote. Both are only read.`,
 	fl.IntVar(&f.workers, "workers", 0, "threads that replay (default: one per core)")
 	fl.StringVar(&f.memory, "memory", "1GiB", "memory for pages; the rest goes to --scratch")
 	fl.StringVar(&f.scratch, "scratch", "", "directory for pages beyond --memory (default: the system's)")
+	fl.BoolVar(&f.acceptUnproven, "accept-unproven-dialect", false, "let a span be clean though the redo of its WAL's dialect was never held against real WAL (Neon's but that of 15)")
 	fl.BoolVar(&f.all, "all", false, "list every discrepancy, benign ones too (default: the first 1,000)")
 	fl.StringVar(&f.html, "html", "", "also write a report page to this file")
 	fl.StringVar(&f.pageBytes, "page-bytes", "masked", "what users stored in pages that differ, in report and JSON: masked or shown")
@@ -173,7 +174,7 @@ func (f *verifyFlags) options() (o verify.Options, err error) {
 	if err := memory.UnmarshalText([]byte(f.memory)); err != nil {
 		return o, fmt.Errorf("--memory: %w", err)
 	}
-	o.Sample, o.Seed, o.All = f.sample, f.seed, f.all
+	o.Sample, o.Seed, o.All, o.AcceptUnproven = f.sample, f.seed, f.all, f.acceptUnproven
 	o.ShowBytes = f.pageBytes == "shown"
 	o.Native = native.Config{Workers: f.workers, Memory: int64(memory), Scratch: f.scratch}
 	o.Engine, o.Confirm = f.engine, f.confirm == "server"

@@ -76,13 +76,14 @@ func (f *waldumpFlags) run(cmd *cobra.Command, locations []string) error {
 		return fmt.Errorf("unknown --stats=%s: want rmgr or record", f.stats)
 	}
 	out := bufio.NewWriterSize(cmd.OutOrStdout(), 1<<16)
-	d := &dump{out: out, keep: keep, json: f.format == "json", stats: f.stats, counts: make(map[string]*statLine)}
+	d := &dump{out: out, notes: cmd.ErrOrStderr(), keep: keep, json: f.format == "json", stats: f.stats, counts: make(map[string]*statLine)}
 	for _, loc := range locations {
 		if err = f.dump(cmd.Context(), loc, d); err != nil {
 			break
 		}
 	}
 	err = errors.Join(err, d.summary(), out.Flush())
+	d.noteDialect()
 	if errors.Is(err, syscall.EPIPE) {
 		return nil // the reader had enough
 	}
@@ -167,8 +168,12 @@ func (f *waldumpFlags) dump(ctx context.Context, loc string, d *dump) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, ws.Close()) }()
-	reader := wal.NewReader(ws.ReadPages, wal.Config{Start: from, SegmentSize: src.SegmentSize(), FindFirst: true})
-	return r.end(ctx, t, src, reader, d.records(reader, r.to))
+	reader := wal.NewReader(ws.ReadPages, wal.Config{Start: from, SegmentSize: src.SegmentSize(), FindFirst: true, MayBeginLate: r.from == 0})
+	err = d.records(reader, r.to)
+	if late := reader.Late(); late != 0 {
+		fmt.Fprintf(d.notes, "%s: zeros up to %s, where the first record is: a timeline of Neon begins so, or the WAL before was lost\n", loc, late)
+	}
+	return r.end(ctx, t, src, reader, err)
 }
 
 // extent is what part of a location's WAL is asked for.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"redoubt/internal/finding"
@@ -16,11 +17,16 @@ import (
 // dump writes records or counts them.
 type dump struct {
 	out    *bufio.Writer
+	notes  io.Writer
 	keep   func(*wal.Record) bool
 	json   bool
 	stats  string
 	counts map[string]*statLine
 	buf    []byte
+
+	dialects wal.Dialects // those that a record read is of and no other
+	evidence int64        // such records
+	odd      int64        // records that are of none
 }
 
 // statLine counts the records of a resource manager or an operation. Sizes are bytes.
@@ -78,6 +84,7 @@ func (d *dump) records(reader *wal.Reader, to pg.LSN) error {
 		if to != 0 && r.LSN >= to {
 			return nil
 		}
+		d.tell(&r)
 		if !d.keep(&r) {
 			continue
 		}
@@ -88,6 +95,32 @@ func (d *dump) records(reader *wal.Reader, to pg.LSN) error {
 		if err := d.print(&r); err != nil {
 			return err
 		}
+	}
+}
+
+// tell notes what a record says of its dialect, whether it is printed or not.
+func (d *dump) tell(r *wal.Record) {
+	s := r.Dialects()
+	if _, one := s.One(); one {
+		d.dialects |= s
+		d.evidence++
+	}
+	if s == 0 {
+		d.odd++
+	}
+}
+
+// noteDialect says what the records read told of their dialect, if it is not
+// stock PostgreSQL's.
+func (d *dump) noteDialect() {
+	one, ok := d.dialects.One()
+	switch {
+	case d.odd > 0:
+		fmt.Fprintf(d.notes, "dialect unknown: %d records are in the format of neither PostgreSQL nor Neon\n", d.odd)
+	case d.dialects != 0 && !ok:
+		fmt.Fprintln(d.notes, "dialect mixed: some records can only be PostgreSQL's, some only Neon's")
+	case ok && one != wal.Postgres:
+		fmt.Fprintf(d.notes, "dialect %s: %d records are of no other\n", one, d.evidence)
 	}
 }
 

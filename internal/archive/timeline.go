@@ -74,6 +74,7 @@ func (t *Timeline) Identify(ctx context.Context) (Identity, error) {
 
 func (t *Timeline) identify(ctx context.Context) (Identity, error) {
 	var first error
+	var late *Identity // if no segment says more
 	tries := 0
 	for o, err := range t.store.List(ctx, "", storage.ListOptions{Dirs: true}) {
 		if err != nil {
@@ -93,12 +94,18 @@ func (t *Timeline) identify(ctx context.Context) (Identity, error) {
 		}
 		if first == nil {
 			first = err
+			if id, err := t.identifyLate(ctx, e); err == nil {
+				late = &id
+			}
 		}
 		if tries++; tries == identifyTries {
 			break
 		}
 	}
-	if first == nil {
+	switch {
+	case late != nil:
+		return *late, nil
+	case first == nil:
 		first = ErrNoWAL
 	}
 	return Identity{}, first

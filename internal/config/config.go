@@ -55,10 +55,12 @@ type Job struct {
 	ParallelSpans int      `yaml:"parallel_spans"`
 	Engine        string   `yaml:"engine"`  // native, server, both
 	Confirm       string   `yaml:"confirm"` // none, server
-	Sample        float64  `yaml:"sample"`  // fraction of the blocks, above 0 and at most 1
-	Scan          Scan     `yaml:"scan"`
-	Limits        Limits   `yaml:"limits"`
-	Retries       Retries  `yaml:"retries"`
+	// AcceptUnproven lets spans of WAL dialects be clean whose redo was never held against real WAL.
+	AcceptUnproven bool    `yaml:"accept_unproven_dialect"`
+	Sample         float64 `yaml:"sample"` // fraction of the blocks, above 0 and at most 1
+	Scan           Scan    `yaml:"scan"`
+	Limits         Limits  `yaml:"limits"`
+	Retries        Retries `yaml:"retries"`
 }
 
 // Pick says how many timelines a run takes and how long one may wait.

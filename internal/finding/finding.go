@@ -85,8 +85,18 @@ type Verification struct {
 type Postgres struct {
 	Major            int    `json:"major"`
 	SystemIdentifier string `json:"system_identifier"`
-	Dialect          string `json:"dialect"` // postgres, neon
+	// Dialect of the WAL: postgres or neon; unknown where nothing was read or a
+	// record fits neither, mixed where records fit the one and the other.
+	Dialect         string `json:"dialect"`
+	DialectEvidence int64  `json:"dialect_evidence"` // records that no other dialect has; 0: its redo would be the same
+	DialectProven   bool   `json:"dialect_proven"`   // its redo was held against real WAL of it
 }
+
+// What a dialect can be besides those that wal.Dialect names.
+const (
+	UnknownDialect = "unknown"
+	MixedDialect   = "mixed"
+)
 
 // WAL counts what was replayed.
 type WAL struct {
@@ -276,6 +286,9 @@ type ScanTimeline struct {
 	Damaged     []Damaged `json:"damaged"`
 	Unexpected  []string  `json:"unexpected"`
 	Reasons     []string  `json:"reasons,omitempty"` // what could not be checked
+	// Dialect of the WAL, by a deep scan: postgres or neon; mixed where records
+	// are of the one and of the other, unknown where none tells or one is of neither.
+	Dialect string `json:"dialect,omitempty"`
 
 	LostWrites []StaleImage `json:"lost_writes"`     // by the audit; at most 10,000, warnings
 	Audit      *Audit       `json:"audit,omitempty"` // where one was asked for

@@ -36,7 +36,8 @@ const (
 
 	// RmgrMinCustom is the first id that extensions may register (15 and later).
 	RmgrMinCustom RmgrID = 128
-	// RmgrNeon is the resource manager of Neon's PostgreSQL 16 and later.
+	// RmgrNeon is the resource manager of Neon's PostgreSQL 16 and later. The
+	// id is reserved for it (wiki.postgresql.org, CustomWALResourceManagers).
 	RmgrNeon RmgrID = 134
 )
 
@@ -52,11 +53,14 @@ func (r RmgrID) BuiltIn() bool { return int(r) < len(rmgrNames) }
 // Custom reports whether the id belongs to an extension.
 func (r RmgrID) Custom() bool { return r >= RmgrMinCustom }
 
-// String is the name pg_waldump prints; custom000 … for extensions.
+// String is the name pg_waldump prints: for Neon's resource manager that of
+// Neon, where PostgreSQL's prints custom134; custom000 … for other extensions.
 func (r RmgrID) String() string {
 	switch {
 	case r.BuiltIn():
 		return rmgrNames[r]
+	case r == RmgrNeon:
+		return "neon"
 	case r.Custom():
 		return fmt.Sprintf("custom%03d", uint8(r))
 	}
@@ -70,5 +74,8 @@ func ParseRmgr(s string) (RmgrID, error) {
 			return r, nil
 		}
 	}
-	return 0, fmt.Errorf("parse resource manager %q: want a name as pg_waldump prints it, such as Heap2 or custom134", s)
+	if s == fmt.Sprintf("custom%03d", uint8(RmgrNeon)) {
+		return RmgrNeon, nil
+	}
+	return 0, fmt.Errorf("parse resource manager %q: want a name as pg_waldump prints it, such as Heap2 or custom128", s)
 }

@@ -30,6 +30,9 @@ type Config struct {
 	MaxFindings int
 	// Progress, if set, is called as WAL is read, with the LSN reached. It must be quick.
 	Progress func(pg.LSN)
+	// DetectDialect lets Scan find out the dialect of the WAL. Without it the
+	// WAL is of the one that its source says (replay.InDialect), or stock PostgreSQL's.
+	DetectDialect bool
 	// Extensions is the redo of resource managers that PostgreSQL itself has
 	// not; the blocks of all others are tainted.
 	Extensions redo.Extensions
@@ -50,7 +53,8 @@ type Span struct {
 type Engine struct {
 	cfg     Config
 	src     replay.WALSource
-	pages   pageCache // of src, between Scan and Replay
+	dialect wal.Dialect // of src
+	pages   pageCache   // of src, between Scan and Replay
 	span    Span
 	workers int
 
@@ -103,15 +107,14 @@ func New(cfg Config, src replay.WALSource, span Span) *Engine {
 	}
 	e := &Engine{
 		cfg: cfg, span: span,
-		src: src, pages: pageCache{limit: cfg.Memory / walShare},
+		src: src, dialect: replay.DialectOf(src), pages: pageCache{limit: cfg.Memory / walShare},
 		workers: cfg.Workers, env: redo.Env{Extensions: cfg.Extensions},
-		touched: make(map[pg.RelFork]*touch),
-		keepDB:  make(map[dbKey]bool),
-		rels:    make(map[pg.RelFork]*relation),
-		maps:    make(map[dbKey][]byte),
-		copied:  make(map[dbKey]pg.LSN), walLogged: make(map[dbKey]bool), prepared: make(map[pg.XID]bool),
+		rels:   make(map[pg.RelFork]*relation),
+		maps:   make(map[dbKey][]byte),
+		copied: make(map[dbKey]pg.LSN), walLogged: make(map[dbKey]bool), prepared: make(map[pg.XID]bool),
 		dropped: make(map[pg.RelFileLocator]pg.LSN),
 	}
+	e.forgetTouched()
 	budget := max(int((cfg.Memory-cfg.Memory/walShare)/pg.BlockSize)/e.workers, 16)
 	for range e.workers {
 		e.stores = append(e.stores, &store{

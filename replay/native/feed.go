@@ -43,10 +43,12 @@ type stream struct {
 	src    replay.WALSource
 	span   pg.Range
 	system uint64
-	reader *wal.Reader
-	seen   func(pg.LSN) // progress, may be nil
-	kept   bool         // batches live on when fn has returned, until they are recycled
-	free   chan *batch
+	// dialect is what the records are read as; not every pass looks into those that it changes.
+	dialect wal.Dialect
+	reader  *wal.Reader
+	seen    func(pg.LSN) // progress, may be nil
+	kept    bool         // batches live on when fn has returned, until they are recycled
+	free    chan *batch
 }
 
 // each decodes the span in a goroutine of its own and hands fn the batches in
@@ -61,7 +63,8 @@ func (s *stream) each(ctx context.Context, fn func(*batch) error) (err error) {
 		return fmt.Errorf("open WAL at %s: %w", s.span.From, err)
 	}
 	defer func() { err = errors.Join(err, ws.Close()) }()
-	s.reader = wal.NewReader(ws.ReadPages, wal.Config{Start: s.span.From, SegmentSize: s.src.SegmentSize(), SystemID: s.system})
+	s.reader = wal.NewReader(ws.ReadPages, wal.Config{Start: s.span.From, SegmentSize: s.src.SegmentSize(), SystemID: s.system,
+		Dialect: s.dialect})
 
 	ch := make(chan *batch, feedDepth)
 	s.free = make(chan *batch, batchesFree)

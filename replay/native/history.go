@@ -27,7 +27,7 @@ type Touch struct {
 func History(ctx context.Context, src replay.WALSource, span pg.Range, wanted map[pg.Block]bool) (map[pg.Block][]Touch, error) {
 	out := make(map[pg.Block][]Touch)
 	var clears []redo.VMClear
-	st := &stream{src: src, span: span}
+	st := &stream{src: src, span: span, dialect: replay.DialectOf(src)}
 	err := st.each(ctx, func(b *batch) (err error) {
 		for i := range b.recs {
 			r := &b.recs[i]

@@ -43,7 +43,7 @@ type lent struct {
 // replay did not reach the span's end; single blocks that could not be redone
 // are data in the Result.
 func (e *Engine) Replay(ctx context.Context) (*Result, error) {
-	st := &stream{src: e.pages.empty(e.src), span: e.span.Range, seen: e.cfg.Progress, kept: true}
+	st := &stream{src: e.pages.empty(e.src), span: e.span.Range, dialect: e.dialect, seen: e.cfg.Progress, kept: true}
 	return e.replay(ctx, st.each, st.recycle)
 }
 
@@ -191,7 +191,7 @@ func (r *router) record(rec *wal.Record) (err error) {
 			return err
 		}
 	}
-	if !r.env.Supported(rec.Rmgr) && !pageless(rec.Rmgr) && rec.SpecialRelUpdate() {
+	if !r.env.Supported(rec) && !pageless(rec.Rmgr) && rec.SpecialRelUpdate() {
 		r.taint[rec.Rmgr]++
 	}
 	return r.relations(rec)

@@ -19,6 +19,11 @@ type Scanned struct {
 	// BackupEnds are the BACKUP_END records of the span: an online backup that
 	// started at Start is consistent at End.
 	BackupEnds []BackupEnd
+
+	// Dialect is what the WAL was read as. DialectEvidence records are of no
+	// other dialect; DialectUndecided could be, and would then do something else.
+	Dialect                           wal.Dialect
+	DialectEvidence, DialectUndecided int64
 }
 
 // BackupEnd is a BACKUP_END record.
@@ -39,8 +44,30 @@ type Stats struct {
 // returns what it learned even with an error; the errors are those of the
 // WAL's end: *wal.EndError, *wal.MissingError, wal.ErrDialect, or what reading met.
 func (e *Engine) Scan(ctx context.Context) (*Scanned, error) {
-	out := &Scanned{}
-	st := &stream{src: e.pages.fill(e.src), span: e.span.Range, seen: e.cfg.Progress}
+	out, err := e.scanAs(ctx)
+	if errors.Is(err, errOtherDialect) {
+		// Nothing before told the dialect, so what it was read as may have been wrong.
+		other := wal.Neon
+		if out.Dialect == wal.Neon {
+			other = wal.Postgres
+		}
+		e.dialect, e.cfg.DetectDialect = other, false
+		e.forgetTouched()
+		out, err = e.scanAs(ctx)
+	}
+	return out, err
+}
+
+// forgetTouched lets Scan begin with nothing learned.
+func (e *Engine) forgetTouched() {
+	e.touched, e.recentTouched = make(map[pg.RelFork]*touch), recent[touch]{}
+	e.keepDB = make(map[dbKey]bool)
+}
+
+// scanAs is Scan in the engine's dialect.
+func (e *Engine) scanAs(ctx context.Context) (*Scanned, error) {
+	out := &Scanned{Dialect: e.dialect}
+	st := &stream{src: e.pages.fill(e.src), span: e.span.Range, dialect: e.dialect, seen: e.cfg.Progress}
 	err := e.scan(ctx, st.each, out)
 	if st.reader != nil { // the source was opened
 		out.Major, out.SystemID = st.reader.Major(), st.reader.SystemID()
@@ -75,6 +102,9 @@ type scanning struct {
 }
 
 func (s *scanning) record(r *wal.Record) (err error) {
+	if err := s.out.tell(r, s.cfg.DetectDialect); err != nil {
+		return err
+	}
 	s.out.count(r)
 	s.touchRefs(r)
 	if s.clears, err = redo.VMClears(r, s.clears[:0]); err != nil {

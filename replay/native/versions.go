@@ -28,7 +28,7 @@ type Version struct {
 // each block, nil where there is none; base and ext are what else redo must know. It
 // serves the blocks that differ: its memory is two pages for each of them.
 func Versions(ctx context.Context, src replay.WALSource, span pg.Range, base Base, ext redo.Extensions, pages map[pg.Block][]byte, fn func(*Version) error) error {
-	st := &stream{src: src, span: span}
+	st := &stream{src: src, span: span, dialect: replay.DialectOf(src)}
 	return st.each(ctx, newVersions(base, ext, pages, fn).batch)
 }
 
@@ -122,7 +122,7 @@ func (v *versions) ref(s *versioned, r *wal.Record, ref *wal.BlockRef) error {
 	t := touchOf(r, ref)
 	missing := s.state == blockAbsent || s.state == blockHeld && page.Page(s.page[:]).IsNew()
 	if !t.Image && (s.state == blockUnknown || missing && !redo.ZeroOnMissing(r, ref)) {
-		if !v.env.Supported(r.Rmgr) {
+		if !v.env.Supported(r) {
 			s.state = blockUnknown
 		}
 		return v.tell(s, r, t, false)

@@ -181,7 +181,7 @@ func (w *worker) readImage(rec *wal.Record, ref *wal.BlockRef, p page.Page) (img
 // is not known nobody knows what it means.
 func (w *worker) noPage(b *block, r *wal.Record) {
 	switch {
-	case !w.env.Supported(r.Rmgr):
+	case !w.env.Supported(r):
 		b.tainted, b.taint, b.last = true, r.Rmgr, refOf(r)
 	case b.invalid == 0 && !wal.OnlyHints(r.Rmgr, r.Info):
 		b.invalid = r.LSN

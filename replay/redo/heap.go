@@ -14,22 +14,35 @@ func redoHeap(c *call) error {
 		return c.clearVM()
 	}
 	switch c.rec.HeapOp() {
-	case wal.OpHeapInsert:
-		return c.heapInsert()
-	case wal.OpHeapDelete:
-		return c.heapDelete()
-	case wal.OpHeapUpdate:
-		return c.heapUpdate(false)
-	case wal.OpHeapHotUpdate:
-		return c.heapUpdate(true)
 	case wal.OpHeapConfirm:
 		return c.heapConfirm()
-	case wal.OpHeapLock:
-		return c.heapLock()
 	case wal.OpHeapInplace:
 		return c.heapInplace()
+	case wal.OpHeapTruncate:
+		return c.nothing() // for logical decoding
 	}
-	return c.nothing() // TRUNCATE is for logical decoding
+	return c.heapChange()
+}
+
+// heapChange redoes a change of tuples, logged by Heap, by Heap2 or by Neon's
+// own resource manager (pgxn/neon_rmgr of Neon, neon_rm_redo), whose redo is
+// that of the others but for the command ids.
+func (c *call) heapChange() error {
+	switch c.rec.HeapChange() {
+	case wal.HeapInserts:
+		return c.heapInsert()
+	case wal.HeapDeletes:
+		return c.heapDelete()
+	case wal.HeapUpdates:
+		return c.heapUpdate(false)
+	case wal.HeapHotUpdates:
+		return c.heapUpdate(true)
+	case wal.HeapLocks:
+		return c.heapLock()
+	case wal.HeapMultiInserts:
+		return c.heapMultiInsert()
+	}
+	return c.nothing()
 }
 
 // nothing is the redo of records that change no page.
@@ -79,10 +92,18 @@ func (c *call) heapInsert() error {
 	}
 	copy(t[page.HeapTupleHeaderSize:], body)
 	initTuple(t, h, c.rec.XID, 0, c.ref.Number, rec.Offset)
-	if rec.Flags&wal.InsertAllVisibleCleared != 0 {
-		setAllVisible(c.page, false)
-	}
+	setInsertVisible(c.page, rec.Flags)
 	return nil
+}
+
+// setInsertVisible does what the flags of INSERT and MULTI_INSERT say.
+func setInsertVisible(p page.Page, flags uint8) {
+	if flags&wal.InsertAllVisibleCleared != 0 {
+		setAllVisible(p, false)
+	}
+	if flags&wal.InsertAllFrozenSet != 0 {
+		setAllVisible(p, true)
+	}
 }
 
 // heapDelete is heap_xlog_delete.
@@ -105,7 +126,7 @@ func (c *call) heapDelete() error {
 	} else {
 		t.SetXmax(rec.XMax)
 	}
-	clearCID(t)
+	setCID(t, rec.CID, rec.Infobits)
 	setPrunable(c.page, c.rec.XID)
 	if rec.Flags&wal.DeleteAllVisibleCleared != 0 {
 		setAllVisible(c.page, false)
@@ -152,7 +173,7 @@ func (c *call) heapLock() error {
 		t.SetCtid(c.ref.Number, int(rec.Offset))
 	}
 	t.SetXmax(rec.XMax)
-	clearCID(t)
+	setCID(t, rec.CID, rec.Infobits)
 	return nil
 }
 
@@ -195,4 +216,13 @@ func (c *call) heapInplace() error {
 	}
 	copy(t[t.Hoff():], c.ref.Data)
 	return nil
+}
+
+// redoNeon redoes a record of Neon's resource manager. The visibility map
+// pages that it changes are not registered: see VMClears.
+func redoNeon(c *call) error {
+	if c.ref.Fork == pg.VMFork {
+		return c.clearVM()
+	}
+	return c.heapChange()
 }

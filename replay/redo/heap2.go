@@ -18,7 +18,7 @@ func redoHeap2(c *call) error {
 	}
 	switch op {
 	case wal.OpHeap2MultiInsert:
-		return c.heapMultiInsert()
+		return c.heapChange()
 	case wal.OpHeap2LockUpdated:
 		return c.heapLockUpdated()
 	case wal.OpHeap2NewCID, wal.OpHeap2Rewrite:
@@ -69,17 +69,13 @@ func (c *call) heapMultiInsert() error {
 			return err
 		}
 		copy(t[page.HeapTupleHeaderSize:], body)
+		h.CID |= rec.CID // one of them is there
 		initTuple(t, h, c.rec.XID, 0, c.ref.Number, off)
 	}
 	if err := tuples.End(); err != nil {
 		return c.fail(err)
 	}
-	if rec.Flags&wal.InsertAllVisibleCleared != 0 {
-		setAllVisible(c.page, false)
-	}
-	if rec.Flags&wal.InsertAllFrozenSet != 0 {
-		setAllVisible(c.page, true)
-	}
+	setInsertVisible(c.page, rec.Flags)
 	return nil
 }
 

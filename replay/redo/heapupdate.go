@@ -54,7 +54,7 @@ func (c *call) updateOld(rec *wal.HeapUpdate, hot bool, newBlock pg.BlockNumber)
 	setLockBits(t, rec.OldInfobits)
 	setHotUpdated(t, hot)
 	t.SetXmax(rec.OldXMax)
-	clearCID(t)
+	setCID(t, rec.CID, rec.OldInfobits)
 	t.SetCtid(newBlock, int(rec.NewOffset))
 	setPrunable(c.page, c.rec.XID)
 	if rec.Flags&wal.UpdateOldAllVisibleCleared != 0 {

@@ -127,7 +127,8 @@ func TestExtensionRedo(t *testing.T) {
 		return rec.Main[0] != 0, nil
 	}}
 	env := redo.Env{Extensions: redo.Extensions{id: x, pg.RmgrXLOG: x}}
-	if env.Supported(131) || !env.Supported(id) {
+	of := func(id pg.RmgrID) *wal.Record { return &wal.Record{Rmgr: id, Major: 17} }
+	if env.Supported(of(131)) || !env.Supported(of(id)) {
 		t.Error("only the registered resource manager is supported")
 	}
 	p := emptyPage()

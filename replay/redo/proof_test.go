@@ -50,6 +50,7 @@ type proof struct {
 	variant   string              // of the record that is being redone
 	unequal   int
 	lastClean int // blocks equal to the stopped cluster's
+	twin      *neonTwin
 }
 
 // startProof makes a cluster, copies its data directory and starts it.
@@ -72,6 +73,9 @@ func startProof(t *testing.T, major int, opts ...pgtest.Option) (*pgtest.Cluster
 func (p *proof) run(c *pgtest.Cluster, rmgrs ...pg.RmgrID) {
 	p.t.Helper()
 	p.rmgrs = rmgrs
+	if p.twin != nil {
+		p.twin.rmgrs = append(slices.Clone(rmgrs), pg.RmgrNeon)
+	}
 	c.Stop(pgtest.Fast)
 	raw, err := os.ReadFile(filepath.Join(p.base, "global", "pg_control"))
 	if err != nil {
@@ -85,6 +89,9 @@ func (p *proof) run(c *pgtest.Cluster, rmgrs ...pg.RmgrID) {
 	var rec wal.Record
 	for err = r.Next(&rec); err == nil; err = r.Next(&rec) {
 		p.record(&rec)
+		if p.twin != nil {
+			p.twin.redoNeon(&rec)
+		}
 	}
 	var end *wal.EndError
 	if !errors.As(err, &end) || end.Reason > wal.EndZeroLength {
@@ -95,6 +102,9 @@ func (p *proof) run(c *pgtest.Cluster, rmgrs ...pg.RmgrID) {
 	}
 	p.compareDirectory(c.Data)
 	p.report()
+	if p.twin != nil {
+		p.twin.finish(p, c.Data)
+	}
 	p.keepCases()
 }
 

@@ -148,7 +148,7 @@ func onlyOlder(rec *wal.Record) bool {
 // keepOther remembers a record of a resource manager whose pages no proof
 // compares, the first of each operation; the proof of heaps sees the most.
 func (p *proof) keepOther(rec *wal.Record) {
-	own := rec.Rmgr != pg.RmgrXLOG && p.env.Supported(rec.Rmgr)
+	own := rec.Rmgr != pg.RmgrXLOG && p.env.Supported(rec)
 	if p.kept == nil || own || rec.Major < 17 || !slices.Contains(p.rmgrs, pg.RmgrHeap) {
 		return
 	}

@@ -112,18 +112,22 @@ func (c *call) redo() error {
 	case pg.RmgrGeneric:
 		return redoGeneric(c)
 	}
+	if c.rec.IsNeon() {
+		return redoNeon(c)
+	}
 	return c.env.Extensions.redo(c)
 }
 
 // Supported reports whether redo knows the record's resource manager: if not,
 // the blocks it references without an image are tainted.
-func (e *Env) Supported(r pg.RmgrID) bool {
+func (e *Env) Supported(rec *wal.Record) bool {
+	r := rec.Rmgr
 	switch r {
 	case pg.RmgrXLOG, pg.RmgrHeap, pg.RmgrHeap2, pg.RmgrBtree, pg.RmgrHash, pg.RmgrGin, pg.RmgrGist,
 		pg.RmgrSequence, pg.RmgrSPGist, pg.RmgrBRIN, pg.RmgrGeneric:
 		return true
 	}
-	return r.Custom() && e.Extensions[r].Redo != nil
+	return rec.IsNeon() || r.Custom() && e.Extensions[r].Redo != nil
 }
 
 // changesImage reports whether redo goes on to change a block whose full-page
@@ -154,7 +158,7 @@ func Apply(env *Env, rec *wal.Record, ref *wal.BlockRef, p page.Page) (Outcome, 
 		}
 		return AfterImage(env, rec, ref, p)
 	}
-	if !env.Supported(rec.Rmgr) {
+	if !env.Supported(rec) {
 		return Skipped, ErrUnsupported
 	}
 	c := call{env: env, rec: rec, ref: ref, page: p}

@@ -46,14 +46,21 @@ func initTuple(t page.HeapTuple, h wal.TupleHeader, xmin, xmax pg.XID, block pg.
 	t.SetInfomask2(h.Infomask2)
 	t.SetInfomask(h.Infomask)
 	t[page.HeapTupleHeaderSize-1] = h.Hoff
-	clearCID(t)
+	setCID(t, h.CID, 0) // no new tuple has a combined one
 }
 
-// clearCID is HeapTupleHeaderSetCmin and …SetCmax as redo calls them: redo
-// does not know the command id and stores FirstCommandId.
-func clearCID(t page.HeapTuple) {
-	t.SetField3(0)
-	t.SetInfomask(t.Infomask() &^ page.HeapComboCID)
+// setCID stores the command id that a change of a tuple gives it, and whether
+// it is a combined one. Stock PostgreSQL's records have none: its redo stores
+// FirstCommandId, which is 0 (HeapTupleHeaderSetCmin and …SetCmax). Neon's
+// redo stores what the record says (pgxn/neon_rmgr of Neon); before August
+// 2024 its records lacked the bit for combined ones, and its redo cleared it.
+func setCID(t page.HeapTuple, cid uint32, infobits uint8) {
+	m := t.Infomask() &^ page.HeapComboCID
+	if infobits&wal.InfobitComboCID != 0 {
+		m |= page.HeapComboCID
+	}
+	t.SetInfomask(m)
+	t.SetField3(cid)
 }
 
 // setLockBits replaces everything the infomasks say about xmax by

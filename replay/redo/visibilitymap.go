@@ -50,11 +50,11 @@ func (v VMClear) Apply(p page.Page) bool {
 // VMClears appends to dst the changes of the visibility map that rec implies
 // without a block reference: all that clear bits in 14 to 16, in 17 up to
 // 17.10 and in 18 up to 18.4; later ones register the page, per record. It
-// returns dst as it is for records of other resource managers. Errors wrap
-// wal.ErrDialect, or say that a block reference is missing; each Heap and
-// Heap2 record that is not in stock format gives one.
+// returns dst as it is for records of other resource managers than Heap, Heap2
+// and Neon's. Errors wrap wal.ErrDialect, or say that a block reference is
+// missing; each of these records that is not in its dialect's format gives one.
 func VMClears(rec *wal.Record, dst []VMClear) ([]VMClear, error) {
-	if rec.Rmgr != pg.RmgrHeap && rec.Rmgr != pg.RmgrHeap2 {
+	if rec.Rmgr != pg.RmgrHeap && rec.Rmgr != pg.RmgrHeap2 && !rec.IsNeon() {
 		return dst, nil
 	}
 	cleared, err := vmCleared(rec)
@@ -95,7 +95,7 @@ func hasVMRef(rec *wal.Record) bool {
 // and of the block an update's old tuple is on.
 type vmBits struct{ new, old uint8 }
 
-// vmCleared reads from a Heap or Heap2 record's flags what it clears. VISIBLE
+// vmCleared reads from a heap record's flags what it clears. VISIBLE
 // and records without such a flag clear nothing.
 func vmCleared(rec *wal.Record) (vmBits, error) {
 	bits := func(flags, flag, bits uint8) uint8 {
@@ -104,21 +104,24 @@ func vmCleared(rec *wal.Record) (vmBits, error) {
 		}
 		return 0
 	}
-	heap2 := rec.Rmgr == pg.RmgrHeap2
-	switch op := rec.HeapOp(); {
-	case heap2 && op == wal.OpHeap2MultiInsert:
+	change := rec.HeapChange()
+	if rec.Rmgr == pg.RmgrHeap2 && rec.HeapOp() == wal.OpHeap2LockUpdated {
+		change = wal.HeapLocks
+	}
+	switch change {
+	case wal.HeapMultiInserts:
 		r, err := wal.DecodeHeapMultiInsert(rec)
 		return vmBits{new: bits(r.Flags, wal.InsertAllVisibleCleared, wal.VMValidBits)}, err
-	case heap2 && op == wal.OpHeap2LockUpdated, !heap2 && op == wal.OpHeapLock:
+	case wal.HeapLocks:
 		r, err := wal.DecodeHeapLock(rec)
 		return vmBits{new: bits(r.Flags, wal.LockAllFrozenCleared, wal.VMAllFrozen)}, err
-	case !heap2 && op == wal.OpHeapInsert:
+	case wal.HeapInserts:
 		r, err := wal.DecodeHeapInsert(rec)
 		return vmBits{new: bits(r.Flags, wal.InsertAllVisibleCleared, wal.VMValidBits)}, err
-	case !heap2 && op == wal.OpHeapDelete:
+	case wal.HeapDeletes:
 		r, err := wal.DecodeHeapDelete(rec)
 		return vmBits{new: bits(r.Flags, wal.DeleteAllVisibleCleared, wal.VMValidBits)}, err
-	case !heap2 && (op == wal.OpHeapUpdate || op == wal.OpHeapHotUpdate):
+	case wal.HeapUpdates, wal.HeapHotUpdates:
 		r, err := wal.DecodeHeapUpdate(rec)
 		return vmBits{
 			new: bits(r.Flags, wal.UpdateNewAllVisibleCleared, wal.VMValidBits),

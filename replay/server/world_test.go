@@ -10,6 +10,7 @@ import (
 	"redoubt/internal/official/snapshot"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
+	"redoubt/internal/pg/page"
 	"redoubt/internal/pgtest"
 	"redoubt/internal/storage"
 	"redoubt/replay"
@@ -92,13 +93,14 @@ func (w *world) serve(t *testing.T, to pg.LSN) *Result {
 // replayed is what the native engine makes of the same span.
 type replayed struct {
 	*native.Result
-	base *dump
+	base   *dump
+	noCIDs bool // its command ids are not compared
 }
 
 func (w *world) native(t *testing.T, to pg.LSN) replayed {
 	t.Helper()
 	ctx := context.Background()
-	e := native.New(native.Config{Scratch: w.scratch, Workers: 2}, w.wal, native.Span{Range: pg.Range{From: w.start, To: to}, Clean: !w.online})
+	e := native.New(native.Config{Scratch: w.scratch, Workers: 2, DetectDialect: true}, w.wal, native.Span{Range: pg.Range{From: w.start, To: to}, Clean: !w.online})
 	t.Cleanup(func() { must(t, e.Close()) })
 	_, err := e.Scan(ctx)
 	must(t, err)
@@ -107,7 +109,7 @@ func (w *world) native(t *testing.T, to pg.LSN) replayed {
 	e.SetBase(native.Base{Checksums: d.control.Checksums(), WALLogHints: d.control.WALLogHints, CommitTs: d.control.TrackCommitTimestamp})
 	res, err := e.Replay(ctx)
 	must(t, err)
-	return replayed{res, d}
+	return replayed{Result: res, base: d}
 }
 
 // page is a block after the native replay.
@@ -122,6 +124,18 @@ func (r replayed) page(t *testing.T, f native.Fork, n pg.BlockNumber) (p native.
 		return p, r.base.page(f.RelFork, n)
 	}
 	return p, make([]byte, pg.BlockSize)
+}
+
+// withoutCIDs is a heap page with command ids as stock redo leaves them.
+func withoutCIDs(b []byte) page.Page {
+	p := page.Page(bytes.Clone(b))
+	for i := 1; i <= p.NumItems(); i++ {
+		if t, ok := p.HeapTuple(i); ok {
+			t.SetField3(0)
+			t.SetInfomask(t.Infomask() &^ page.HeapComboCID)
+		}
+	}
+	return p
 }
 
 // dump is a data directory in memory.

@@ -21,7 +21,7 @@ import (
 // up on a page whose header is damaged; here such a page loses only its LSN
 // and checksum, so that it equals nothing but its like.
 func MaskConsistency(b []byte, rmgr pg.RmgrID, fork pg.ForkNumber, block pg.BlockNumber) bool {
-	if len(b) != pg.BlockSize || !rmgr.BuiltIn() || fork == pg.VMFork || fork == pg.FSMFork {
+	if len(b) != pg.BlockSize || !rmgr.BuiltIn() && rmgr != pg.RmgrNeon || fork == pg.VMFork || fork == pg.FSMFork {
 		return false
 	}
 	p := page.Page(b)
@@ -31,7 +31,7 @@ func MaskConsistency(b []byte, rmgr pg.RmgrID, fork pg.ForkNumber, block pg.Bloc
 		return true
 	}
 	switch rmgr {
-	case pg.RmgrHeap, pg.RmgrHeap2:
+	case pg.RmgrHeap, pg.RmgrHeap2, pg.RmgrNeon: // neon_rm_mask is heap_mask
 		maskHeap(p, block)
 	case pg.RmgrBtree:
 		maskBtree(p)

@@ -35,7 +35,7 @@ func (r *Record) is(rmgr pg.RmgrID, op uint8) (bool, error) {
 // has, which of an extension's only the extension knows; the error is a
 // *DialectError.
 func (r *Record) CheckOp() error {
-	if r.Rmgr.Custom() {
+	if r.Rmgr.Custom() && !r.IsNeon() {
 		return nil
 	}
 	_, err := r.is(r.Rmgr, r.Op())

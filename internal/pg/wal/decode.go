@@ -207,7 +207,8 @@ func (d *decoder) image(img *Image) string {
 	if d.hdr.err() != nil {
 		return detailShort
 	}
-	if hole < 0 || int(holeOffset)+hole > pg.BlockSize || hasHole != (hole > 0) || hasHole != (holeOffset > 0) {
+	whole := method == NoCompression && hasHole && holeOffset == 0 && hole == pg.BlockSize // see Image.zero
+	if hole < 0 || int(holeOffset)+hole > pg.BlockSize || hasHole != (hole > 0) || hasHole != (holeOffset > 0) && !whole {
 		return fmt.Sprintf("image of %d bytes with flags %02X has a hole of %d bytes at %d", length, info, hole, holeOffset)
 	}
 	if method != NoCompression && int(length) >= pg.BlockSize {

@@ -55,14 +55,13 @@ const (
 	InfobitXMaxExclLock   = 0x04
 	InfobitXMaxKeyShrLock = 0x08
 	InfobitKeysUpdated    = 0x10
-	infobits              = 0x1F
+	InfobitComboCID       = 0x20 // XLHL_COMBOCID, Neon's only: the command id is a combined one
 )
 
 // Sizes in bytes.
 const (
-	sizeOfHeapHeader = 5  // xl_heap_header
-	tupleHeaderSize  = 23 // SizeofHeapTupleHeader
-	sizeOfInvalMsg   = 16 // SharedInvalidationMessage
+	tupleHeaderSize = 23 // SizeofHeapTupleHeader
+	sizeOfInvalMsg  = 16 // SharedInvalidationMessage
 )
 
 // HeapInsert is xl_heap_insert.
@@ -78,6 +77,7 @@ type HeapDelete struct {
 	Offset   uint16
 	Infobits uint8
 	Flags    uint8
+	CID      uint32 // command id, Neon's only, as in all of these
 }
 
 // HeapUpdate is xl_heap_update, of UPDATE and HOT_UPDATE.
@@ -88,6 +88,7 @@ type HeapUpdate struct {
 	Flags       uint8
 	NewXMax     pg.XID
 	NewOffset   uint16
+	CID         uint32 // of the old tuple
 }
 
 // HeapLock is xl_heap_lock and xl_heap_lock_updated.
@@ -96,6 +97,7 @@ type HeapLock struct {
 	Offset   uint16
 	Infobits uint8
 	Flags    uint8
+	CID      uint32 // of LOCK only
 }
 
 // TupleHeader is xl_heap_header: the fields of a tuple's header that the
@@ -104,43 +106,68 @@ type TupleHeader struct {
 	Infomask2 uint16
 	Infomask  uint16
 	Hoff      uint8
+	CID       uint32 // command id, Neon's only
 }
 
-// HeapOp is the operation of a Heap or Heap2 record, without HeapInitPage.
+// HeapOp is the operation of a record of Heap, Heap2 or Neon's resource
+// manager, without HeapInitPage.
 func (r *Record) HeapOp() uint8 { return r.Info & OpHeapMask }
 
-// InitsPage says whether a Heap or Heap2 record rebuilds its page from nothing.
+// InitsPage says whether a record of these rebuilds its page from nothing.
 func (r *Record) InitsPage() bool { return r.Info&HeapInitPage != 0 }
 
-// CheckHeap says whether a Heap or Heap2 record is one that stock PostgreSQL
-// of its major version writes: a known operation, main data of exactly the
-// right length, no unknown flags. Its errors are *DialectError. All decoders
-// of these records ask it first. Neon's inserts pass: what they add is in the
-// block data, and DecodeHeapTuple finds it, but not if the command id's
-// lowest byte happens to be t_hoff. So the first ErrDialect of a timeline
-// must be taken as a verdict on all of its WAL.
+// CheckHeap says whether a record of Heap, Heap2 or Neon's resource manager is
+// one that a server of its dialect and major version writes: a known
+// operation, main data of exactly the right length, no unknown flags. Its
+// errors are *DialectError. All decoders of these records ask it first. What
+// dialects have in common passes in each of them: see Dialects.
 func CheckHeap(r *Record) error {
-	if r.Rmgr == pg.RmgrHeap2 {
+	change := r.HeapChange()
+	if r.Rmgr == pg.RmgrHeap2 && change == NoHeapChange {
 		return checkHeap2(r)
 	}
-	if r.InitsPage() && r.HeapOp() != OpHeapInsert && r.HeapOp() != OpHeapUpdate && r.HeapOp() != OpHeapHotUpdate {
+	if r.InitsPage() && !change.mayInit() {
+		return r.dialect("the operation is unknown")
+	}
+	switch change {
+	case HeapInserts:
+		return r.checkFixed(3, 2, insertFlags)
+	case HeapDeletes:
+		return r.checkChange(&r.layout().del, deleteFlags, change)
+	case HeapUpdates, HeapHotUpdates:
+		return r.checkChange(&r.layout().update, updateFlags, change)
+	case HeapLocks:
+		return r.checkChange(&r.layout().lock, LockAllFrozenCleared, change)
+	case HeapMultiInserts:
+		return r.checkMultiInsert()
+	}
+	if r.Rmgr != pg.RmgrHeap {
 		return r.dialect("the operation is unknown")
 	}
 	switch r.HeapOp() {
-	case OpHeapInsert:
-		return r.checkFixed(3, 2, insertFlags)
-	case OpHeapDelete:
-		return r.checkChange(8, deleteFlags, deleteOldTuple)
-	case OpHeapUpdate, OpHeapHotUpdate:
-		return r.checkChange(14, updateFlags, updateOldTuple)
-	case OpHeapLock:
-		return r.checkChange(8, LockAllFrozenCleared, 0)
 	case OpHeapConfirm:
 		return r.wantMain(2)
 	case OpHeapInplace:
 		return r.checkInplace()
 	}
 	return r.checkTruncate()
+}
+
+// mayInit says whether the change may be the first of a page.
+func (c HeapChange) mayInit() bool {
+	return c == HeapInserts || c == HeapUpdates || c == HeapHotUpdates || c == HeapMultiInserts
+}
+
+// oldTuple are the flags of a change that an old tuple lies behind the fixed
+// part of its main data.
+func oldTuple(c HeapChange) uint8 {
+	switch c {
+	case HeapDeletes:
+		return deleteOldTuple
+	case HeapUpdates, HeapHotUpdates:
+		return updateOldTuple
+	}
+	return 0
 }
 
 // checkFixed wants n bytes of main data, with flags at one of them.
@@ -158,28 +185,28 @@ func (r *Record) checkFlags(flags, known uint8) error {
 	return nil
 }
 
-// checkChange wants fixed bytes of main data, which have infobits_set and
-// flags at 6 and 7, and behind them an old tuple if the flags say so.
-func (r *Record) checkChange(fixed int, known, oldTuple uint8) error {
-	if len(r.Main) < fixed {
-		return r.wantMain(fixed)
+// checkChange wants the fixed part of main data, and behind it an old tuple if
+// the flags say so.
+func (r *Record) checkChange(at *fieldsAt, known uint8, change HeapChange) error {
+	if len(r.Main) < at.size {
+		return r.wantMain(at.size)
 	}
-	if err := r.checkFlags(r.Main[7], known); err != nil {
+	if err := r.checkFlags(r.Main[at.flags], known); err != nil {
 		return err
 	}
-	if bits := r.Main[6]; bits&^infobits != 0 {
-		return r.dialect("infobits are %#02x, known are %#02x", bits, infobits)
+	if bits, all := r.Main[at.infobits], r.layout().infobits; bits&^all != 0 {
+		return r.dialect("infobits are %#02x, known are %#02x", bits, all)
 	}
-	if r.Main[7]&oldTuple == 0 {
-		return r.wantMain(fixed)
+	if r.Main[at.flags]&oldTuple(change) == 0 {
+		return r.wantMain(at.size)
 	}
-	return r.checkOldTuple(r.Main[fixed:])
+	return r.checkOldTuple(r.Main[at.size:])
 }
 
 // checkOldTuple wants an xl_heap_header and a tuple without its fixed header.
 func (r *Record) checkOldTuple(b []byte) error {
 	c := newCursor(b)
-	h := readTupleHeader(&c)
+	h := r.readTupleHeader(&c)
 	if c.err() != nil || int(h.Hoff) != h.hoff() || c.remaining() < int(h.Hoff)-tupleHeaderSize {
 		return r.dialect("main data is %d bytes long, its last %d are not the old tuple that the flags promise", len(r.Main), len(b))
 	}
@@ -217,8 +244,14 @@ func (r *Record) checkTruncate() error {
 	return nil
 }
 
-func readTupleHeader(c *cursor) TupleHeader {
-	return TupleHeader{Infomask2: c.u16(), Infomask: c.u16(), Hoff: c.u8()}
+// readTupleHeader reads an xl_heap_header; Neon's has t_cid before t_hoff.
+func (r *Record) readTupleHeader(c *cursor) TupleHeader {
+	h := TupleHeader{Infomask2: c.u16(), Infomask: c.u16()}
+	if r.layout().header > stockLayout.header {
+		h.CID = c.u32()
+	}
+	h.Hoff = c.u8()
+	return h
 }
 
 // hoff is what t_hoff must be: the fixed header, the null bitmap, the OID
@@ -236,9 +269,9 @@ func (h TupleHeader) hoff() int {
 	return (n + 7) &^ 7
 }
 
-// checkTuple says whether a tuple in block data is in stock format. Neon's 14
-// and 15 put t_cid before t_hoff, so that stock PostgreSQL would take the
-// lowest byte of t_cid for t_hoff.
+// checkTuple says whether a tuple in block data is in the format of its
+// dialect: read as Neon's, one of stock PostgreSQL has the wrong t_hoff, and
+// the other way round.
 func (r *Record) checkTuple(b *BlockRef, h TupleHeader, c *cursor) error {
 	if c.err() != nil {
 		return r.dialect("data of block %d is %d bytes long, which is too short", b.ID, len(b.Data))
@@ -266,13 +299,32 @@ func DecodeHeapInsert(r *Record) (HeapInsert, error) {
 	return HeapInsert{Offset: c.u16(), Flags: c.u8()}, r.mainRead(&c)
 }
 
+// field reads main data at an offset that a layout gives.
+func (r *Record) field(at int) cursor {
+	c := newCursor(r.Main)
+	c.skip(at)
+	return c
+}
+
+func (r *Record) u8(at int) uint8   { c := r.field(at); return c.u8() }
+func (r *Record) u16(at int) uint16 { c := r.field(at); return c.u16() }
+func (r *Record) u32(at int) uint32 { c := r.field(at); return c.u32() }
+
+// cid is the command id in main data, 0 where the layout has none.
+func (r *Record) cid(at int) uint32 {
+	if at == 0 {
+		return 0
+	}
+	return r.u32(at)
+}
+
 // DecodeHeapDelete decodes the main data of DELETE.
 func DecodeHeapDelete(r *Record) (HeapDelete, error) {
 	if err := CheckHeap(r); err != nil {
 		return HeapDelete{}, err
 	}
-	c := newCursor(r.Main)
-	return HeapDelete{XMax: pg.XID(c.u32()), Offset: c.u16(), Infobits: c.u8(), Flags: c.u8()}, r.mainRead(&c)
+	at := &r.layout().del
+	return HeapDelete{XMax: pg.XID(r.u32(0)), Offset: r.u16(at.offset), Infobits: r.u8(at.infobits), Flags: r.u8(at.flags), CID: r.cid(at.cid)}, nil
 }
 
 // DecodeHeapUpdate decodes the main data of UPDATE and HOT_UPDATE.
@@ -280,18 +332,22 @@ func DecodeHeapUpdate(r *Record) (HeapUpdate, error) {
 	if err := CheckHeap(r); err != nil {
 		return HeapUpdate{}, err
 	}
-	c := newCursor(r.Main)
-	return HeapUpdate{OldXMax: pg.XID(c.u32()), OldOffset: c.u16(), OldInfobits: c.u8(), Flags: c.u8(),
-		NewXMax: pg.XID(c.u32()), NewOffset: c.u16()}, r.mainRead(&c)
+	at := &r.layout().update
+	return HeapUpdate{OldXMax: pg.XID(r.u32(0)), OldOffset: r.u16(at.offset), OldInfobits: r.u8(at.infobits), Flags: r.u8(at.flags),
+		NewXMax: pg.XID(r.u32(at.newXMax)), NewOffset: r.u16(at.newOff), CID: r.cid(at.cid)}, nil
 }
 
-// DecodeHeapLock decodes the main data of LOCK and LOCK_UPDATED.
+// DecodeHeapLock decodes the main data of LOCK and of LOCK_UPDATED, which is
+// the same in all dialects.
 func DecodeHeapLock(r *Record) (HeapLock, error) {
 	if err := CheckHeap(r); err != nil {
 		return HeapLock{}, err
 	}
-	c := newCursor(r.Main)
-	return HeapLock{XMax: pg.XID(c.u32()), Offset: c.u16(), Infobits: c.u8(), Flags: c.u8()}, r.mainRead(&c)
+	at := &stockLayout.lock
+	if r.HeapChange() == HeapLocks {
+		at = &r.layout().lock
+	}
+	return HeapLock{XMax: pg.XID(r.u32(0)), Offset: r.u16(at.offset), Infobits: r.u8(at.infobits), Flags: r.u8(at.flags), CID: r.cid(at.cid)}, nil
 }
 
 // DecodeHeapOffset decodes the offset number that the main data of CONFIRM
@@ -308,7 +364,7 @@ func DecodeHeapOffset(r *Record) (uint16, error) {
 // and what follows its fixed header of 23 bytes, aliasing the block data.
 func DecodeHeapTuple(r *Record, b *BlockRef) (TupleHeader, []byte, error) {
 	c := newCursor(b.Data)
-	h, body := readTupleHeader(&c), c.rest()
+	h, body := r.readTupleHeader(&c), c.rest()
 	return h, body, r.checkTuple(b, h, &c)
 }
 
@@ -332,7 +388,7 @@ func DecodeHeapUpdateTuple(r *Record, b *BlockRef, flags uint8) (UpdateTuple, er
 	if flags&UpdateSuffixFromOld != 0 {
 		t.Suffix = c.u16()
 	}
-	t.Header = readTupleHeader(&c)
+	t.Header = r.readTupleHeader(&c)
 	t.Bitmap = c.bytes(int(t.Header.Hoff) - tupleHeaderSize)
 	t.Data = c.rest()
 	return t, r.checkTuple(b, t.Header, &c)

@@ -51,6 +51,8 @@ const (
 	InvalidXVac = 0x04 // XLH_INVALID_XVAC
 )
 
+const sizeOfTupleMasks = 6 // of xl_multi_insert_tuple: length and infomasks
+
 const sizeOfFreezePlan = 12 // xl_heap_freeze_tuple, xl_heap_freeze_plan, xlhp_freeze_plan
 
 // Offsets is an array of offset numbers as it lies in a record.
@@ -77,6 +79,7 @@ type HeapVisible struct {
 type HeapMultiInsert struct {
 	Flags   uint8
 	Count   int     // ntuples
+	CID     uint32  // command id, of Neon's resource manager only; in 14 and 15 each tuple has its own
 	Offsets Offsets // Count of them; none if the record inits its page: then they are 1, 2, 3 …
 }
 
@@ -111,7 +114,7 @@ type FreezePlan struct {
 
 func checkHeap2(r *Record) error {
 	op := r.HeapOp()
-	if r.InitsPage() && op != OpHeap2MultiInsert {
+	if r.InitsPage() {
 		return r.dialect("the operation is unknown")
 	}
 	switch op {
@@ -121,10 +124,8 @@ func checkHeap2(r *Record) error {
 			known |= vmCatalogRel
 		}
 		return r.checkFixed(5, 4, known)
-	case OpHeap2MultiInsert:
-		return r.checkMultiInsert()
 	case OpHeap2LockUpdated:
-		return r.checkChange(8, LockAllFrozenCleared, 0)
+		return r.checkChange(&stockLayout.lock, LockAllFrozenCleared, NoHeapChange)
 	case OpHeap2NewCID:
 		return r.wantMain(34)
 	case OpHeap2Rewrite:
@@ -158,7 +159,7 @@ func (r *Record) checkMultiInsert() error {
 	c := newCursor(r.Main)
 	flags := c.u8()
 	c.align(2)
-	want := 4
+	want := r.layout().multi
 	if n := int(c.u16()); !r.InitsPage() {
 		want += 2 * n
 	}
@@ -213,6 +214,9 @@ func DecodeHeapMultiInsert(r *Record) (HeapMultiInsert, error) {
 	m := HeapMultiInsert{Flags: c.u8()}
 	c.align(2)
 	m.Count = int(c.u16())
+	l := r.layout()
+	m.CID = r.cid(l.multiCID)
+	c.skip(l.multi - stockLayout.multi)
 	m.Offsets = Offsets(c.rest())
 	return m, r.mainRead(&c)
 }
@@ -235,7 +239,12 @@ func DecodeMultiInsertTuples(r *Record, b *BlockRef) MultiInsertTuples {
 func (m *MultiInsertTuples) Next() (TupleHeader, []byte, error) {
 	m.c.align(2)
 	n := m.c.u16()
-	h := readTupleHeader(&m.c)
+	h := TupleHeader{Infomask2: m.c.u16(), Infomask: m.c.u16()}
+	if at := m.rec.layout().tupleCID; at != 0 {
+		m.c.skip(at - sizeOfTupleMasks)
+		h.CID = m.c.u32()
+	}
+	h.Hoff = m.c.u8()
 	body := m.c.bytes(int(n))
 	return h, body, m.rec.checkTuple(m.ref, h, &m.c)
 }

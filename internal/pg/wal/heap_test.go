@@ -40,26 +40,6 @@ func heapRecord(rmgr pg.RmgrID, info uint8, major int, main, data []byte) *wal.R
 		Blocks: []wal.BlockRef{{HasData: len(data) > 0, Data: data}}}
 }
 
-// TestNeonIsADialect takes records that Neon's PostgreSQL 15 wrote: t_cid is
-// in the main data of one and in the tuples of the others.
-func TestNeonIsADialect(t *testing.T) {
-	insert := heapRecord(pg.RmgrHeap, wal.OpHeapInsert|wal.HeapInitPage, 15, bytesOf(t, "010008"), bytesOf(t, "030001080400000018030100000000000000"))
-	if _, _, err := wal.DecodeHeapTuple(insert, &insert.Blocks[0]); !errors.Is(err, wal.ErrDialect) {
-		t.Errorf("INSERT: error %v", err)
-	}
-	update := heapRecord(pg.RmgrHeap, wal.OpHeapUpdate, 15, bytesOf(t, "040400000400006000000000000000000600"), nil)
-	_, err := wal.DecodeHeapUpdate(update)
-	if want := "Heap UPDATE record of PostgreSQL 15: main data is 18 bytes long, want 14: WAL is not in stock PostgreSQL's format"; err == nil || err.Error() != want {
-		t.Errorf("UPDATE: error %v, want %s", err, want)
-	}
-	multi := heapRecord(pg.RmgrHeap2, wal.OpHeap2MultiInsert, 15, bytesOf(t, "020001004400"),
-		bytesOf(t, "1a00070000080000000000001800eb0400000040000000000000370a000098080000000000006e"))
-	tuples := wal.DecodeMultiInsertTuples(multi, &multi.Blocks[0])
-	if _, _, err := tuples.Next(); !errors.Is(err, wal.ErrDialect) {
-		t.Errorf("MULTI_INSERT: error %v", err)
-	}
-}
-
 // TestHeapMainLength has every operation's main data in the length that stock
 // PostgreSQL writes; a byte more or less, or a flag nobody knows, is a dialect.
 func TestHeapMainLength(t *testing.T) {

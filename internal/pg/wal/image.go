@@ -40,6 +40,12 @@ var zstdDecoder = sync.OnceValues(func() (*zstd.Decoder, error) {
 		zstd.WithDecodeAllCapLimit(true))
 })
 
+// zero reports whether the image is all hole, as Neon logs a page of zeros; a
+// hole of stock PostgreSQL begins behind a page header.
+//
+// Source: access/transam/xloginsert.c of Neon's PostgreSQL, XLogRecordAssemble.
+func (i *Image) zero() bool { return i.HoleLength == pg.BlockSize }
+
 // Restore writes the image to dst, which is one page of pg.BlockSize bytes:
 // decompressed, its hole filled with zeros. After an error dst is undefined.
 //

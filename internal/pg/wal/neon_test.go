@@ -35,22 +35,44 @@ func TestNeonSegment(t *testing.T) {
 	}
 	const start, end = pg.LSN(0x14AEC08), pg.LSN(0x1FFFF98)
 	for _, chunk := range []int{pg.DefaultSegmentSize, wal.PageSize} {
-		r := wal.NewReader(pagesOf(0x1000000, segment, pg.DefaultSegmentSize, chunk), wal.Config{Start: start, SegmentSize: pg.DefaultSegmentSize})
-		var rec wal.Record
-		n := 0
-		for err = r.Next(&rec); err == nil; err = r.Next(&rec) {
-			if n == 0 && rec.LSN != start {
-				t.Errorf("first record is at %s, want %s", rec.LSN, start)
+		for name, cfg := range map[string]wal.Config{
+			"its start":           {Start: start},
+			"initdb's checkpoint": {Start: 0x14AEB90},
+			"the segment's start": {Start: 0x1000000, FindFirst: true, MayBeginLate: true},
+		} {
+			cfg.SegmentSize, cfg.Dialect = pg.DefaultSegmentSize, wal.Neon
+			r := wal.NewReader(pagesOf(0x1000000, segment, pg.DefaultSegmentSize, chunk), cfg)
+			var rec wal.Record
+			var first pg.LSN
+			n, tells := 0, map[wal.Tells]int{}
+			for err = r.Next(&rec); err == nil; err = r.Next(&rec) {
+				if n++; n == 1 {
+					first = rec.LSN
+				}
+				said, err := rec.CheckDialect() // decodes heap records to their last byte
+				if err != nil {
+					t.Fatal(err)
+				}
+				tells[said]++
+				if rec.Dialects().Has(wal.Postgres) != (said != wal.TellsDialect) {
+					t.Fatalf("%s says %d, and fits %b", &rec, said, rec.Dialects())
+				}
+				if _, err := decoded(&rec); err != nil {
+					t.Fatal(err)
+				}
 			}
-			n++
-		}
-		// The last record of the segment goes on in the next one.
-		var missing *wal.MissingError
-		if !errors.As(err, &missing) {
-			t.Errorf("reading ended with %v, want the missing next segment", err)
-		}
-		if n != 72_925 || r.End() != end {
-			t.Errorf("read %d records up to %s, want 72,925 up to %s", n, r.End(), end)
+			// The last record of the segment goes on in the next one.
+			var missing *wal.MissingError
+			if !errors.As(err, &missing) {
+				t.Errorf("from %s: reading ended with %v, want the missing next segment", name, err)
+			}
+			if n != 72_925 || first != start || r.End() != end {
+				t.Errorf("from %s: read %d records from %s to %s, want 72,925 from %s to %s", name, n, first, r.End(), start, end)
+			}
+			// 72,663 changes of heap tuples; of six there is but the page's image.
+			if tells[wal.TellsDialect] != 72_657 || tells[wal.FitsSeveral] != 0 {
+				t.Errorf("from %s: %d records tell the dialect, %d fit several; want 72,657 and none", name, tells[wal.TellsDialect], tells[wal.FitsSeveral])
+			}
 		}
 	}
 }

@@ -42,6 +42,11 @@ var opNames = [...][16]string{
 	pg.RmgrLogicalMessage:    {"MESSAGE"},
 }
 
+// neonOpNames are those of Neon's resource manager (pgxn/neon_rmgr of Neon,
+// neon_rm_identify).
+var neonOpNames = [16]string{"INSERT", "DELETE", "UPDATE", "HOT_UPDATE", "LOCK", "MULTI_INSERT",
+	8: "INSERT+INIT", 0xA: "UPDATE+INIT", 0xB: "HOT_UPDATE+INIT", 0xD: "MULTI_INSERT+INIT"}
+
 // opNameBefore finds the name of an operation whose code meant something else,
 // or nothing, in an older major.
 func opNameBefore(r pg.RmgrID, op uint8, major int) (string, bool) {
@@ -76,8 +81,12 @@ func opName(r pg.RmgrID, info uint8, major int) string {
 		return "Generic" // one name, whatever the operation
 	}
 	name, older := opNameBefore(r, op, major)
-	if !older && r.BuiltIn() {
+	switch {
+	case older:
+	case r.BuiltIn():
 		name = opNames[r][op>>4]
+	case r == pg.RmgrNeon && major >= 16:
+		name = neonOpNames[op>>4]
 	}
 	return name
 }

@@ -35,7 +35,10 @@ func TestOpName(t *testing.T) {
 		{pg.RmgrHeap, 0x90, 15, "UNKNOWN (90)"},
 		{pg.RmgrGeneric, 0x50, 15, "Generic"},
 		{pg.RmgrStorage, 0x00, 15, "UNKNOWN (0)"},
-		{134, 0x10, 16, "UNKNOWN (10)"},
+		{133, 0x10, 16, "UNKNOWN (10)"},
+		{pg.RmgrNeon, 0x10, 15, "UNKNOWN (10)"},
+		{pg.RmgrNeon, 0xB0, 16, "HOT_UPDATE+INIT"},
+		{pg.RmgrNeon, 0x60, 17, "UNKNOWN (60)"},
 	} {
 		if got := wal.OpName(c.rmgr, c.info, c.major); got != c.want {
 			t.Errorf("%s %02X of %d is %q, want %q", c.rmgr, c.info, c.major, got, c.want)

@@ -17,13 +17,17 @@ type PageFunc func(at pg.LSN) ([]byte, error)
 // Config says where a Reader starts and what it expects.
 type Config struct {
 	// Start is the LSN of a record or of the page it is the first on; pages
-	// before it are not read. With FindFirst it is any LSN. Neon's WAL begins
-	// in the middle of a page that is zero before the first record: to read it,
-	// Start is that record's LSN, without FindFirst.
+	// before it are not read. With FindFirst it is any LSN. A timeline of Neon's
+	// begins in the middle of a page that is zero before its first record: then
+	// Start is that record's LSN or, as for a data directory that was stopped,
+	// that of the record before, which is not there.
 	Start pg.LSN
 	// FindFirst makes the first record the first one that begins at or after
 	// Start: the end of a record begun on an earlier page is skipped.
 	FindFirst bool
+	// MayBeginLate lets FindFirst skip zeros before the first record, up to the
+	// end of the segment: see Reader.Late.
+	MayBeginLate bool
 	// SegmentSize is the size of a segment in bytes.
 	SegmentSize int64
 	// SystemID is the system identifier all segments must have; 0 learns it
@@ -36,6 +40,8 @@ type Config struct {
 	// as an abandoned branch has, ends the stream. Without it any TLI is taken
 	// that does not go backwards.
 	History History
+	// Dialect is what the records are read as; it does not matter to framing.
+	Dialect Dialect
 }
 
 // Reader decodes a stream of WAL, record by record. It checks page headers,
@@ -63,7 +69,10 @@ type Reader struct {
 	next    pg.LSN // where the next record starts, or the page it starts on
 	prev    pg.LSN // of the last good record
 	dropped pg.LSN // half a record just skipped, because it was overwritten
-	slab    []byte // unused rest of the block that records across pages are put together in
+
+	late       pg.LSN // where the records begin behind zeros, 0 if there are none
+	headlessAt pg.LSN // the first record, if its page has no header
+	slab       []byte // unused rest of the block that records across pages are put together in
 }
 
 // NewReader makes a reader. A configuration that cannot work is the error of
@@ -121,11 +130,16 @@ func (r *Reader) begin() error {
 	case !pg.ValidSegmentSize(r.cfg.SegmentSize):
 		return fmt.Errorf("read WAL: segment size %d is not a power of two between 1 MiB and 1 GiB", r.cfg.SegmentSize)
 	case r.cfg.FindFirst:
+		if r.cfg.MayBeginLate {
+			if err := r.skipZeros(); err != nil || !r.cfg.FindFirst {
+				return err
+			}
+		}
 		return r.findFirst()
 	case r.cfg.Start%8 != 0:
 		return fmt.Errorf("read WAL: no record starts at %s, which is not a multiple of 8", r.cfg.Start)
 	}
-	return nil
+	return r.skipMissing()
 }
 
 // findFirst sets next to the first record on the page of Start or, where a
@@ -167,15 +181,11 @@ func (r *Reader) openPage(at pg.LSN) error {
 		return nil
 	}
 	r.page = nil
-	if at < r.chunkAt || uint64(at-r.chunkAt) >= uint64(len(r.chunk)) {
-		if err := r.readChunk(at); err != nil {
-			return err
-		}
+	page, err := r.rawPage(at)
+	if err != nil {
+		return err
 	}
-	off := int(at - r.chunkAt)
-	page := r.chunk[off : off+PageSize : off+PageSize]
 	var h PageHeader
-	var err error
 	if r.headless(at, page) {
 		h, err = r.borrowHeader(at, page)
 	} else {
@@ -189,13 +199,6 @@ func (r *Reader) openPage(at pg.LSN) error {
 	}
 	r.page, r.pageAt, r.header = page, at, h
 	return nil
-}
-
-// headless reports whether page is the one where Neon's WAL begins: zeros up
-// to the known first record, which is none that could follow a header.
-func (r *Reader) headless(at pg.LSN, page []byte) bool {
-	before := r.cfg.Start - at // of another page: more than a page, or wrapped around to more
-	return !r.cfg.FindFirst && before >= LongHeaderSize && before < PageSize && isZero(page[:before])
 }
 
 // borrowHeader makes up the header of a page without one: version and TLI of

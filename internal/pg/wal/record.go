@@ -19,8 +19,10 @@ type Record struct {
 	Info   uint8  // whole xl_info; the low four bits are XLR_INFO_MASK
 	Origin uint16 // replication origin, 0 if absent (block id 253)
 	Major  int    // PostgreSQL major version of the WAL, from the page magic
-	Main   []byte // main data
-	Blocks []BlockRef
+	// Dialect is that of the WAL, as Config.Dialect says; a record has none of its own.
+	Dialect Dialect
+	Main    []byte // main data
+	Blocks  []BlockRef
 }
 
 // Op is the part of Info that belongs to the resource manager (xl_info & 0xF0).

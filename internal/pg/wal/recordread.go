@@ -207,7 +207,7 @@ func crcFits(raw []byte) bool {
 
 // finish decodes the record and moves the reader behind it.
 func (r *Reader) finish(rec *Record, raw []byte, lsn, end pg.LSN, tli pg.TLI) error {
-	rec.LSN, rec.End, rec.TLI, rec.Major = lsn, end, tli, r.major
+	rec.LSN, rec.End, rec.TLI, rec.Major, rec.Dialect = lsn, end, tli, r.major, r.cfg.Dialect
 	if detail := rec.decode(raw); detail != "" {
 		return &EndError{lsn, EndBadRecordContent, detail}
 	}
