@@ -14,6 +14,7 @@ import (
 var rareRecords = []string{
 	"XLOG FPW_CHANGE", "XLOG RESTORE_POINT", "CLOG ZEROPAGE", "CLOG TRUNCATE", "MultiXact ZERO_OFF_PAGE", "MultiXact ZERO_MEM_PAGE", "MultiXact TRUNCATE_ID",
 	"CommitTs ZEROPAGE", "CommitTs TRUNCATE", "ReplicationOrigin SET", "ReplicationOrigin DROP", "LogicalMessage MESSAGE", "Btree INSERT_META",
+	"XLOG CHECKPOINT_SHUTDOWN", "Heap2 LOCK_UPDATED", "Hash VACUUM_ONE_PAGE", "Gist DELETE", "Gist PAGE_REUSE", "SPGist VACUUM_ROOT",
 }
 
 // TestRare verifies a cluster that wrote records which others seldom write.

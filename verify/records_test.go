@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"redoubt/internal/finding"
@@ -32,9 +31,15 @@ func (h history) prove(t *testing.T) proof {
 	t.Helper()
 	v := mustVerify(t, h.options())
 	wantClean(t, v)
+	return proved(t, h.Cluster, v, h.records(t, v.Span))
+}
+
+// proved is the proof that a clean verification was, kept with REDOUBT_PROVE=1.
+func proved(t *testing.T, c *pgtest.Cluster, v *finding.Verification, seen map[string]int64) proof {
+	t.Helper()
 	p := proof{
-		Name: strings.Fields(t.Name())[0], Server: h.Version, Major: h.Major, Records: v.WAL.Records, Bytes: v.WAL.Bytes,
-		Images: v.Consistency.ImagesChecked, Blocks: v.Coverage.BlocksCompared, Seen: h.records(t, v.Span),
+		Name: t.Name(), Server: c.Version, Major: c.Major, Records: v.WAL.Records, Bytes: v.WAL.Bytes,
+		Images: v.Consistency.ImagesChecked, Blocks: v.Coverage.BlocksCompared, Seen: seen,
 	}
 	t.Logf("%d kinds of records", len(p.Seen))
 	if pgtest.Prove() && v.Verdict == finding.Clean {

@@ -56,10 +56,11 @@ func (s *dirStream) ReadPages(at pg.LSN) ([]byte, error) {
 	}
 	off := int64(at - seg.Start(s.d.size))
 	n := min(1<<18, s.d.size-off)
-	if s.plain != nil {
-		return s.plain[off:][:n:n], nil
-	}
 	buf := make([]byte, n)
+	if s.plain != nil { // copied, for a record that lives on would keep all of the segment
+		copy(buf, s.plain[off:])
+		return buf, nil
+	}
 	_, err := s.f.ReadAt(buf, off)
 	return buf, err
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Rare is a workload of operations that others seldom or never write: it uses
@@ -20,7 +22,11 @@ type Rare struct {
 func (w Rare) Run(c *Cluster) {
 	c.t.Helper()
 	c.Exec(rareProcedures...)
+	w.tear(c)
 	w.index(c)
+	c.Restart(Fast)
+	w.lockUpdated(c)
+	w.deadEntries(c)
 	w.origins(c)
 	w.switches(c)
 	w.Burn(c)
@@ -33,7 +39,7 @@ func (w Rare) Run(c *Cluster) {
 // rareProcedures use up transaction ids, 1,000 at a time, and multixacts, one
 // for each of 1,000 rows that a transaction and a subtransaction of it lock.
 var rareProcedures = []string{
-	"CREATE TABLE rare (i int)", "CREATE TABLE locked (i int PRIMARY KEY)", "INSERT INTO locked SELECT generate_series(1, 1000)",
+	"CREATE TABLE rare (i int)", "CREATE TABLE locked (i int PRIMARY KEY, v int)", "INSERT INTO locked SELECT generate_series(1, 1000)",
 	`CREATE PROCEDURE burn(n int) LANGUAGE plpgsql AS $$ BEGIN
 		FOR i IN 1 .. n / 1000 LOOP
 			FOR j IN 1 .. 1000 LOOP
@@ -77,6 +83,53 @@ func (w Rare) index(c *Cluster) {
 	c.t.Helper()
 	c.Exec("CREATE INDEX rare_i ON rare (i)", "INSERT INTO rare SELECT generate_series(1, 3000)", "DELETE FROM rare",
 		"VACUUM (INDEX_CLEANUP ON) rare", "CHECKPOINT", "VACUUM (INDEX_CLEANUP ON) rare", "INSERT INTO rare SELECT generate_series(1, 3000)")
+}
+
+// tear kills the server in the middle of a long record, so that the next start
+// marks what is there of it as overwritten, unless the record was whole already.
+func (w Rare) tear(c *Cluster) {
+	c.t.Helper()
+	from, torn := c.LSN(), make(chan error)
+	go func() {
+		torn <- c.TryExec("postgres", "SELECT pg_logical_emit_message(false, 'torn', repeat('long', 100000000))")
+	}()
+	far := fmt.Sprintf("SELECT pg_current_wal_lsn() > '%s'", from+4<<20)
+	c.check(c.await(far, "t"))
+	c.Kill()
+	if err := <-torn; err == nil {
+		c.t.Logf("the record was whole before the server was killed")
+	}
+	c.Start()
+}
+
+// lockUpdated locks a row that another transaction is updating.
+func (w Rare) lockUpdated(c *Cluster) {
+	c.t.Helper()
+	updates, locks := c.Connect("postgres"), c.Connect("postgres")
+	ctx, cancel := context.WithTimeout(context.Background(), sqlTimeout)
+	defer cancel()
+	for _, step := range []struct {
+		conn *pgx.Conn
+		sql  string
+	}{{updates, "BEGIN"}, {updates, "UPDATE locked SET v = 1 WHERE i = 1"}, {locks, "BEGIN"}, {locks, "SELECT FROM locked WHERE i = 1 FOR KEY SHARE"},
+		{updates, "COMMIT"}, {locks, "COMMIT"}} {
+		_, err := step.conn.Exec(ctx, step.sql)
+		c.check(err)
+	}
+	c.check(updates.Close(ctx))
+	c.check(locks.Close(ctx))
+}
+
+// deadEntries has scans mark index entries of dead rows, which the next
+// insertions into their pages take away; empty pages are used again.
+func (w Rare) deadEntries(c *Cluster) {
+	c.t.Helper()
+	fill := "INSERT INTO dead SELECT i % 5, point(i % 100, i / 100) FROM generate_series(1, 2000) i"
+	c.Exec("CREATE TABLE dead (k int, p point)", "CREATE INDEX ON dead USING hash (k)", "CREATE INDEX ON dead USING gist (p)",
+		"CREATE TABLE few (t text)", "CREATE INDEX ON few USING spgist (t)", "INSERT INTO few VALUES ('a'), ('b'), ('c')", fill,
+		"DELETE FROM dead WHERE k = 3 OR p[0] < 60", "DELETE FROM few WHERE t = 'b'", "VACUUM few", `SET enable_seqscan = off; SET enable_bitmapscan = off;
+			SELECT count(p) FROM dead WHERE k = 3; SELECT count(k) FROM dead WHERE p <@ box(point(0, 0), point(59, 99))`,
+		fill, fill, "DELETE FROM dead", "VACUUM dead", "CREATE TABLE passes ()", "DROP TABLE passes", "VACUUM dead", fill, fill)
 }
 
 func (w Rare) origins(c *Cluster) {
