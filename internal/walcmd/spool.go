@@ -130,6 +130,9 @@ func (p *Place) fetchAll(ctx context.Context, names []string) error {
 	)
 	g.SetLimit(parallel)
 	for _, name := range names {
+		if end.Load() {
+			break
+		}
 		path := filepath.Join(p.spool(), name)
 		if _, err := os.Stat(path); err == nil {
 			continue
@@ -140,9 +143,6 @@ func (p *Place) fetchAll(ctx context.Context, names []string) error {
 					err = fmt.Errorf("fetch %s ahead: panic: %v", name, r)
 				}
 			}()
-			if end.Load() {
-				return nil
-			}
 			err = p.fetch(ctx, name, path)
 			if errors.Is(err, ErrAbsent) {
 				end.Store(true)
