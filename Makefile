@@ -18,6 +18,7 @@ TIMEOUT ?= 15m
 
 # Packages whose proofs run longer, or on more majors, with REDOUBT_PROVE=1.
 PROOFS = ./replay/redo ./replay/server ./verify ./internal/pg/wal ./internal/pg/audit ./replay/native ./internal/pgtest ./internal/official/snapshot
+OLDER = 14.20 15.15 16.11 17.7 18.1
 PROOF_LINES = '^(---|ok|FAIL| +---)|images|differences'
 
 .PHONY: all build demo test test-setup prove soak lint bench fuzz fixtures clean
@@ -37,7 +38,8 @@ test-setup:
 
 # What the proofs saw is in .cache/prove*.log, and in docs/records.md. The
 # second round is on servers of newer minor releases, which register map blocks
-# in heap records and know more ways to compress; the first uses those ways.
+# in heap records and know more ways to compress; the first uses those ways. The
+# third is on older ones, which log a multixact's successor in another record.
 prove: test-setup
 	scripts/fetch-debian-postgres trixie 17 && scripts/fetch-debian-postgres sid 18
 	rm -f $(CACHE)/proofs.jsonl
@@ -45,6 +47,9 @@ prove: test-setup
 	set -o pipefail; newer17=$$(scripts/fetch-debian-postgres trixie 17) && newer18=$$(scripts/fetch-debian-postgres sid 18) && \
 	REDOUBT_PROVE=1 REDOUBT_PG17=$$newer17 REDOUBT_PG18=$$newer18 go test -count=1 -v -p 1 -timeout 3h -run '^Test(HeapProof|Mixed|Corpus|Rare|WrapAround)$$/^1[78]' \
 		./replay/redo ./verify 2>&1 | tee $(CACHE)/prove-newer.log | grep -E $(PROOF_LINES)
+	scripts/fetch-postgres $(OLDER)
+	set -o pipefail; REDOUBT_PROVE=1 $(foreach v,$(OLDER),REDOUBT_PG$(basename $(v))=$(CACHE)/pg/$(v)/bin) go test -count=1 -v -p 1 -timeout 3h \
+		-run '^Test(Rare|Mixed)$$' ./verify 2>&1 | tee $(CACHE)/prove-older.log | grep -E $(PROOF_LINES)
 	go test -count=1 ./verify -run TestRecordTable -update
 
 soak: test-setup

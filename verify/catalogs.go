@@ -48,7 +48,7 @@ func (r *run) replayedCatalogs() *catalogSide {
 
 // officialCatalogs believes pg_xact as replayed, which the official one must equal.
 func (r *run) officialCatalogs() *catalogSide {
-	checksums := r.baseControl.Checksums()
+	checksums := r.officialCtl.Checksums()
 	return &catalogSide{
 		spool: r.spool, snap: r.Official, maps: r.rb.RelMaps(), relMap: r.rb.RelMap, fork: r.rb.Fork, page: r.rb.Page,
 		trust: func(_ pg.Block, p native.Page) bool { return sane(p) },

@@ -33,6 +33,10 @@ func (r *run) compareOfficial(ctx context.Context) error {
 	if err := r.controlFits(c, r.Official.Name()); err != nil {
 		return err
 	}
+	r.officialCtl = c
+	if !c.Checksums() {
+		r.tally.forgetChecksums()
+	}
 	r.b.SetBase(nativeBase(c))
 	if r.rb, err = r.b.Replay(ctx); err != nil {
 		return r.walError(fmt.Sprintf("replay WAL %s over the official side", own), err)

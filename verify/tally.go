@@ -90,3 +90,11 @@ func (t *tally) merge(f pg.RelFork, part *forkTally, found []mismatch, claims []
 		t.claims[heap] = append(t.claims[heap], claims...)
 	}
 }
+
+// forgetChecksums says that checksums of official pages say nothing: they were
+// switched off, and pages that were written since carry what they carried then.
+func (t *tally) forgetChecksums() {
+	for i := range t.mismatches {
+		t.mismatches[i].checksum = false
+	}
+}

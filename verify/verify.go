@@ -74,9 +74,9 @@ type Options struct {
 	// AcceptUnproven lets spans of WAL dialects be clean whose redo was made from
 	// published definitions only (wal.Dialect.Proven).
 	AcceptUnproven bool
-	All            bool          // list all discrepancies, not 1,000
-	ShowBytes      bool          // pages of discrepancies are kept whole; otherwise without what their users stored in them
-	Timeline       string        // names the timeline in the ids of discrepancies
+	All            bool   // list all discrepancies, not 1,000
+	ShowBytes      bool   // pages of discrepancies are kept whole; otherwise without what their users stored in them
+	Timeline       string // names the timeline in the ids of discrepancies
 	// Progress, if set, is told how far a stage is, in bytes; a total of 0 is
 	// not known. It may be called by several goroutines.
 	Progress func(stage string, done, total int64)
@@ -107,6 +107,7 @@ type run struct {
 	index          *baseIndex
 	tally          *tally
 	baseControl    *datadir.Control
+	officialCtl    *datadir.Control
 	spool          *spool
 	xacts          *baseXacts
 	unlogged       map[pg.RelFileLocator]bool // relations with an init fork on either side

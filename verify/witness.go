@@ -13,6 +13,8 @@ import (
 	"redoubt/internal/finding"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
+	"redoubt/internal/pg/page"
+	"redoubt/replay/native"
 	"redoubt/replay/server"
 )
 
@@ -182,6 +184,22 @@ func (r *run) addUnwitnessed() {
 	for _, why := range slices.Compact(slices.Sorted(slices.Values(r.unwitnessed))) {
 		r.out.Reasons = append(r.out.Reasons, "second engine: "+why)
 	}
+}
+
+// sameAsServer is samePage for a page that the native engine made. Whether
+// VISIBLE sets a heap page's LSN depends on the settings of the server that
+// replays it, of which this one has those of the span's end only: all else
+// equal, any LSN will do that the page may rightly have.
+func sameAsServer(f pg.ForkNumber, p native.Page, theirs page.Page) bool {
+	if samePage(f, p.Bytes, theirs) {
+		return true
+	}
+	if len(p.Bytes) != pg.BlockSize || len(theirs) != pg.BlockSize || !slices.Contains(p.Hints, theirs.LSN()) {
+		return false
+	}
+	own := page.Page(bytes.Clone(p.Bytes))
+	own.SetLSN(theirs.LSN())
+	return samePage(f, own, theirs)
 }
 
 func xxhashOf(p []byte) uint64 { return xxhash.Sum64(p) }

@@ -94,7 +94,7 @@ func (r *run) agree(f native.Fork, b pg.BlockNumber, theirs, own, buf []byte) (s
 	case p.Tainted:
 		return false, false, nil
 	case p.Bytes != nil:
-		return samePage(f.Fork, p.Bytes, theirs), true, nil
+		return sameAsServer(f.Fork, p, theirs), true, nil
 	case b >= f.BaseBlocks:
 		return samePage(f.Fork, zeroPage, theirs), true, nil
 	}

@@ -189,7 +189,7 @@ func (j *judge) agreeOfficial(b pg.Block) (bool, error) {
 		return true, err
 	}
 	there, err := j.witness.official.Page(b, j.buf[:])
-	return there && samePage(b.Fork, p.Bytes, j.buf[:]), err
+	return there && sameAsServer(b.Fork, p, j.buf[:]), err
 }
 
 // serverMatches says whether the server's replayed page is the official one,

@@ -49,6 +49,20 @@ func (s *scene) state(tli pg.TLI) coord.Recorded {
 	return s.w.states[modelID][tli]
 }
 
+// object is what the bucket has under a name, and whether it has anything.
+func (s *scene) object(name string) (string, bool) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	b, ok := s.w.objects["prod/main/"+name]
+	return string(b), ok
+}
+
+func (s *scene) drop(name string) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	delete(s.w.objects, "prod/main/"+name)
+}
+
 func (s *scene) kinds() []string {
 	var out []string
 	for _, a := range s.agent.alarms.all() {
@@ -79,14 +93,14 @@ func TestConflictIsNotPassed(t *testing.T) {
 			t.Errorf("backup LSN %s, want it before the conflict", got)
 		}
 		s.wantAlarms(t, "conflict "+name(2))
-		if string(s.w.objects["prod/main/"+name(2)]) != "something else" || s.counts.get("conflict") != 1 {
+		if got, _ := s.object(name(2)); got != "something else" || s.counts.get("conflict") != 1 {
 			t.Errorf("%d conflicts counted, or the object was overwritten", s.counts.get("conflict"))
 		}
 		// The alarm outlives the agent, and ends when someone has set it right.
 		s.down(t, s.w)
 		s.up(t, s.w)
 		s.wantAlarms(t, "conflict "+name(2))
-		delete(s.w.objects, "prod/main/"+name(2))
+		s.drop(name(2))
 		time.Sleep(30 * time.Second)
 		s.wantAlarms(t)
 		if got := s.state(1).Backup; got != 5*segSize {
@@ -106,7 +120,7 @@ func TestWALOfAnotherCluster(t *testing.T) {
 		if got := s.state(1).Backup; got != 2*segSize {
 			t.Errorf("backup LSN %s", got)
 		}
-		if _, there := s.w.objects["prod/main/"+name(2)]; there {
+		if _, there := s.object(name(2)); there {
 			t.Error("the other cluster's segment is in the bucket")
 		}
 	})
@@ -117,8 +131,8 @@ func TestWALOfAnotherCluster(t *testing.T) {
 	}, func(t *testing.T, s *scene) {
 		time.Sleep(20 * time.Second)
 		s.wantAlarms(t, "bad_file ")
-		if len(s.w.objects) != 0 || s.state(1).Backup != 9*segSize {
-			t.Errorf("%d objects, backup LSN %s", len(s.w.objects), s.state(1).Backup)
+		if _, there := s.object(name(9)); there || s.state(1).Backup != 9*segSize {
+			t.Errorf("in the bucket: %v, backup LSN %s", there, s.state(1).Backup)
 		}
 	})
 }
@@ -130,8 +144,11 @@ func TestMissingSegmentIsAskedForAndFound(t *testing.T) {
 	}, func(t *testing.T, s *scene) {
 		time.Sleep(10 * time.Second)
 		s.wantAlarms(t, "missing_file "+name(2))
-		if s.w.asked[requests.Key{ID: modelID, Segment: name(2)}] == nil || s.counts.get("missing") != 1 {
-			t.Errorf("asked for %v, %d counted", s.w.asked, s.counts.get("missing"))
+		s.w.mu.Lock()
+		asked := s.w.asked[requests.Key{ID: modelID, Segment: name(2)}]
+		s.w.mu.Unlock()
+		if asked == nil || s.counts.get("missing") != 1 {
+			t.Errorf("asked for %v, %d counted", asked, s.counts.get("missing"))
 		}
 		time.Sleep(40 * time.Second)
 		s.wantAlarms(t, "missing_file "+name(2), "stalled ")
@@ -177,8 +194,11 @@ func TestDirectoryThatVanishes(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		s.wantAlarms(t, "bad_file ")
-		if len(s.agent.Statuses()) != 0 || len(s.w.election[modelID]) != 0 {
-			t.Errorf("%+v, %d candidates", s.agent.Statuses(), len(s.w.election[modelID]))
+		s.w.mu.Lock()
+		candidates := len(s.w.election[modelID])
+		s.w.mu.Unlock()
+		if len(s.agent.Statuses()) != 0 || candidates != 0 {
+			t.Errorf("%+v, %d candidates", s.agent.Statuses(), candidates)
 		}
 		if err := os.Rename(away, s.dir); err != nil {
 			t.Fatal(err)
@@ -244,7 +264,7 @@ func TestSeveralTLIs(t *testing.T) {
 		if one, two := s.state(1), s.state(2); one.Backup != 4*segSize || two.Start != 4*segSize || two.Backup != 6*segSize {
 			t.Errorf("TLI 1 from %s to %s, TLI 2 from %s to %s", one.Start, one.Backup, two.Start, two.Backup)
 		}
-		if _, there := s.w.objects["prod/main/00000002.history"]; !there {
+		if _, there := s.object("00000002.history"); !there {
 			t.Error("the history file is not in the bucket")
 		}
 		st := s.agent.Statuses()
@@ -263,7 +283,9 @@ func TestSegmentLostFromTheBucketIsKeptAndRestored(t *testing.T) {
 		w.objects["prod/main/"+name(1)] = head(1, 1, sysid)
 		w.objects["prod/main/"+name(2)] = []byte("replaced") // 3 is gone
 	}, func(t *testing.T, s *scene) {
-		s.agent.cfg.Remove = Remove{Mode: RemoveOn, Keep: 1}
+		s.down(t, s.w)
+		s.remove = Remove{Mode: RemoveOn, Keep: 1}
+		s.up(t, s.w)
 		complete(t, s.dir, 1, 4, sysid)
 		time.Sleep(20 * time.Second)
 		for n, want := range map[pg.SegmentNo]bool{1: false, 2: true, 3: false, 4: true} {
@@ -272,7 +294,7 @@ func TestSegmentLostFromTheBucketIsKeptAndRestored(t *testing.T) {
 			}
 		}
 		s.wantAlarms(t, "lost "+name(2))
-		if string(s.w.objects["prod/main/"+name(3)]) != string(head(1, 3, sysid)) {
+		if got, _ := s.object(name(3)); got != string(head(1, 3, sysid)) {
 			t.Error("the segment that was gone is not in the bucket again")
 		}
 	})
@@ -344,7 +366,7 @@ func TestRequestBelowTheBackupLSN(t *testing.T) {
 		complete(t, dir, 1, 2, sysid)
 	}, func(t *testing.T, s *scene) {
 		time.Sleep(10 * time.Second)
-		delete(s.w.objects, "prod/main/"+name(1))
+		s.drop(name(1))
 		key := requests.Key{ID: modelID, Segment: name(1)}
 		s.w.mu.Lock()
 		s.w.asked[key] = &fakeRequest{Request: requests.Request{Key: key, By: "scanner"}}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -135,14 +136,35 @@ func (l *history) countByWaldump(waldump string, v verified) (int64, error) {
 	return strconv.ParseInt(string(m[1]), 10, 64)
 }
 
-// command times a program.
+// printers lets both programs print every record of the span.
+func (l *history) printers(redoubt, waldump string, v verified, runs int) (c contest, err error) {
+	c = contest{title: "print", ours: "redoubt waldump", theirs: "pg_waldump"}
+	for i := range runs + 1 {
+		ours, err := command(redoubt, "waldump", l.wal, "--from", v.span.From.String(), "--to", v.span.To.String())
+		if err != nil {
+			return c, err
+		}
+		theirs, err := command(waldump, l.waldumpArgs(v)...)
+		if err != nil {
+			return c, err
+		}
+		if i > 0 { // the first of each warms up
+			c.add(ours, theirs)
+		}
+	}
+	return c, nil
+}
+
+// command times a program, whose output goes nowhere.
 func command(path string, args ...string) (sample, error) {
 	cmd := exec.Command(path, args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	start := time.Now()
-	out, err := cmd.CombinedOutput()
+	err := cmd.Run()
 	wall := time.Since(start)
 	if err != nil {
-		return sample{}, fmt.Errorf("run %s: %w\n%s", path, err, out)
+		return sample{}, fmt.Errorf("run %s: %w\n%s", path, err, stderr.Bytes())
 	}
 	return sample{wall: wall}.of(cmd.ProcessState), nil
 }

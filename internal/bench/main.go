@@ -2,7 +2,8 @@
 // WAL and in the same minutes, so that the ratios mean something even where the
 // machine is slow or shared:
 //
-//   - decoding every record with its CRC, against `pg_waldump -q`;
+//   - decoding every record with its CRC, against `pg_waldump -q`, and printing
+//     them, `redoubt waldump` against `pg_waldump`;
 //   - `redoubt verify` of a base backup and its WAL, against PostgreSQL's own
 //     recovery of the same base and WAL;
 //   - verify on all cores against one, and spans side by side against one
@@ -110,6 +111,10 @@ func (l *history) compare(h *host, waldump string, s settings) error {
 	if err != nil {
 		return err
 	}
+	w, err := l.printers(s.redoubt, waldump, v, s.decodes)
+	if err != nil {
+		return err
+	}
 	r, err := l.replays(h, s.redoubt, v, s.replays)
 	if err != nil {
 		return err
@@ -118,7 +123,7 @@ func (l *history) compare(h *host, waldump string, s settings) error {
 	if err != nil {
 		return err
 	}
-	printTable(os.Stdout, v.wal, v.records, d, r, p)
+	printTable(os.Stdout, v.wal, v.records, d, w, r, p)
 	return l.memory(s.redoubt, v)
 }
 

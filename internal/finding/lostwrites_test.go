@@ -4,7 +4,9 @@ import "testing"
 
 // TestLostWritesAreCountedOnce that a span, the next one and the scan found.
 func TestLostWritesAreCountedOnce(t *testing.T) {
-	one := func(block int64) StaleImage { return StaleImage{Block: block, At: 0x500, ImageLSN: 0x300, ExpectedLSN: 0x400} }
+	one := func(block int64) StaleImage {
+		return StaleImage{Block: block, At: 0x500, ImageLSN: 0x300, ExpectedLSN: 0x400}
+	}
 	tl := RunTimeline{Tenant: "t", Timeline: "l",
 		Spans: []Verification{
 			{Verdict: Discrepancies, LostWrites: []StaleImage{one(1), one(2)}, Audit: &Audit{LostWrites: 2}},

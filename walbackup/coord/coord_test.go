@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -206,6 +207,16 @@ func TestIdentityStays(t *testing.T) {
 			t.Errorf("identity %q, was %q: %v", id, last, err)
 		}
 		last = id
+		for _, l := range e.server.Peers {
+			if a := l.Addr().String(); a != filepath.Join(dir, "peer.sock") {
+				t.Errorf("etcd listens for members at %s", a)
+			}
+		}
+		for _, l := range e.server.Clients {
+			if a := l.Addr().String(); a != filepath.Join(dir, "client.sock") {
+				t.Errorf("etcd listens for clients at %s", a)
+			}
+		}
 		e.Close()
 	}
 	if other, err := start(t).Identity(t.Context()); err != nil || other == last {

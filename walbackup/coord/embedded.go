@@ -42,7 +42,9 @@ func Embed(ctx context.Context, dir string, log *slog.Logger) (*Embedded, error)
 	cfg.Name = "redoubt"
 	cfg.Dir = filepath.Join(dir, "member")
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = unix(client), unix(client)
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = unix(peer), unix(peer)
+	// etcd listens for other members, of which there are none, at the host part
+	// of the URL; without one, at an abstract socket that anybody may connect to.
+	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{{Scheme: "unix", Host: peer}}, unix(peer)
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.InitialClusterToken = rand.Text() // counts at the first start only
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(log))

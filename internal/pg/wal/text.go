@@ -1,7 +1,7 @@
 package wal
 
 import (
-	"fmt"
+	"strconv"
 
 	"redoubt/internal/pg"
 )
@@ -22,8 +22,15 @@ func (r *Record) ImageBytes() int {
 //
 // Source: bin/pg_waldump/pg_waldump.c, XLogDumpDisplayRecord.
 func (r *Record) AppendText(dst []byte) []byte {
-	dst = fmt.Appendf(dst, "rmgr: %-11s len (rec/tot): %6d/%6d, tx: %10d, lsn: %s, prev %s, desc: %s",
-		r.Rmgr, int(r.Length)-r.ImageBytes(), r.Length, r.XID, paddedLSN(r.LSN), paddedLSN(r.Prev), OpName(r.Rmgr, r.Info, r.Major))
+	dst = append(dst, "rmgr: "...)
+	at := len(dst)
+	dst = pad(append(dst, r.Rmgr.String()...), at, 11)
+	dst = number(append(dst, " len (rec/tot): "...), uint64(max(int(r.Length)-r.ImageBytes(), 0)), 6)
+	dst = number(append(dst, '/'), uint64(r.Length), 6)
+	dst = number(append(dst, ", tx: "...), uint64(r.XID), 10)
+	dst = paddedLSN(append(dst, ", lsn: "...), r.LSN)
+	dst = paddedLSN(append(dst, ", prev "...), r.Prev)
+	dst = append(append(dst, ", desc: "...), OpName(r.Rmgr, r.Info, r.Major)...)
 	for i := range r.Blocks {
 		dst = r.Blocks[i].appendText(dst)
 	}
@@ -31,11 +38,14 @@ func (r *Record) AppendText(dst []byte) []byte {
 }
 
 func (b *BlockRef) appendText(dst []byte) []byte {
-	dst = fmt.Appendf(dst, ", blkref #%d: rel %s", b.ID, b.RelFileLocator)
+	dst = number(append(dst, ", blkref #"...), uint64(b.ID), 0)
+	dst = number(append(dst, ": rel "...), uint64(b.Spc), 0)
+	dst = number(append(dst, '/'), uint64(b.DB), 0)
+	dst = number(append(dst, '/'), uint64(b.Rel), 0)
 	if b.Fork != pg.MainFork {
-		dst = fmt.Appendf(dst, " fork %s", b.Fork)
+		dst = append(append(dst, " fork "...), b.Fork.String()...)
 	}
-	dst = fmt.Appendf(dst, " blk %d", b.Number)
+	dst = number(append(dst, " blk "...), uint64(b.Number), 0)
 	switch {
 	case !b.HasImage:
 	case b.Image.Apply:
@@ -46,5 +56,37 @@ func (b *BlockRef) appendText(dst []byte) []byte {
 	return dst
 }
 
-// paddedLSN is the form pg_waldump prints: 0/01529F68.
-func paddedLSN(l pg.LSN) string { return fmt.Sprintf("%X/%08X", uint32(l>>32), uint32(l)) }
+// pad fills what follows at up with blanks to the width.
+func pad(dst []byte, at, width int) []byte {
+	for len(dst)-at < width {
+		dst = append(dst, ' ')
+	}
+	return dst
+}
+
+// number appends n, right-justified. Package fmt takes five times as long.
+func number(dst []byte, n uint64, width int) []byte {
+	var digits [20]byte
+	d := strconv.AppendUint(digits[:0], n, 10)
+	for i := len(d); i < width; i++ {
+		dst = append(dst, ' ')
+	}
+	return append(dst, d...)
+}
+
+// paddedLSN appends the form that pg_waldump prints: 0/01529F68.
+func paddedLSN(dst []byte, l pg.LSN) []byte {
+	const hex = "0123456789ABCDEF"
+	started := false
+	for shift := 60; shift >= 32; shift -= 4 {
+		digit := l >> shift & 15
+		if started = started || digit != 0 || shift == 32; started {
+			dst = append(dst, hex[digit])
+		}
+	}
+	dst = append(dst, '/')
+	for shift := 28; shift >= 0; shift -= 4 {
+		dst = append(dst, hex[l>>shift&15])
+	}
+	return dst
+}
