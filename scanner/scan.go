@@ -82,9 +82,13 @@ const maxRecheck = 256
 // alarmed.
 func recheck(ctx context.Context, w WAL, s *survey, opt *Options) {
 	x := expect(s, opt)
-	left := maxRecheck
+	left, waited := maxRecheck, false
 	for _, tli := range sortedKeys(x.expected) {
 		for _, r := range x.expected[tli].minus(s.of(tli)) {
+			if !waited && !pause(ctx, opt.Settle) {
+				return
+			}
+			waited = true
 			for n := r.from; n < r.to; n++ {
 				if left--; left < 0 {
 					return
@@ -101,6 +105,19 @@ func recheck(ctx context.Context, w WAL, s *survey, opt *Options) {
 				}
 			}
 		}
+	}
+}
+
+// pause reports whether d has passed before the context ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
 	}
 }
 

@@ -83,6 +83,9 @@ type Options struct {
 	Memory      Memory
 	// Requeuer may be nil: gaps stay missing.
 	Requeuer Requeuer
+	// Settle is waited, once, before segments that the listing did not show are
+	// looked up again: they may be on their way.
+	Settle time.Duration
 	// Progress, if not nil, is told how many segments of those found a deep
 	// scan is done with. It is not called by two goroutines at once.
 	Progress func(done, total int64)

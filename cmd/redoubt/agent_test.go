@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"redoubt/internal/finding"
 )
 
 // agentConfigFile lays out an agent's configuration on a directory bucket.
@@ -109,4 +111,78 @@ func marked(t *testing.T) string {
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, markerKey), []byte("{"), 0o600))
 	return dir
+}
+
+// TestScanHandsOn loses segments that an agent had uploaded: a scan asks for
+// them, the agent uploads them again, and the next scan is clean.
+func TestScanHandsOn(t *testing.T) {
+	t.Parallel()
+	data, bucket, listen := shortDir(t), t.TempDir(), freePort(t)
+	file := agentConfigFile(t, data, bucket, listen, "")
+	names := segmentsInto(t, filepath.Join(filepath.Dir(file), "wal"))
+	scan := func() (outcome, finding.Scan) {
+		o := redoubt(t, "scan", "-c", file, "--format", "json")
+		return o, parse[finding.Scan](t, o.stdout)
+	}
+	agent := command(t, "walbackup", "-c", file)
+	must(t, agent.Start())
+	defer func() { _ = agent.Process.Kill() }()
+	object := func(name string) string {
+		found, err := filepath.Glob(filepath.Join(bucket, "prod", "main", "wal", name+"*"))
+		must(t, err)
+		if len(found) != 1 {
+			return ""
+		}
+		return found[0]
+	}
+	await := func(what string, done func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal(what)
+			}
+		}
+	}
+	last := names[len(names)-1]
+	await("the last segment is not uploaded", func() bool { return object(last) != "" && object(names[1]) != "" })
+	lost := object(names[1])
+	must(t, agent.Process.Signal(syscall.SIGSTOP)) // the scan must not wait for it
+	must(t, os.Remove(lost))
+	must(t, agent.Process.Signal(syscall.SIGCONT))
+	o, s := scan()
+	if o.code != exitFindings || len(s.Timelines) != 1 || len(s.Timelines[0].Gaps) != 1 || s.Timelines[0].Gaps[0].Status != "requeued" {
+		t.Fatalf("a scan with a segment lost: exit %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	await("the lost segment is not uploaded again", func() bool { return object(names[1]) == lost })
+	if o, s = scan(); len(s.Timelines[0].Gaps) != 0 {
+		t.Errorf("a scan after that: exit %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	must(t, agent.Process.Signal(syscall.SIGTERM))
+	_ = agent.Wait()
+	must(t, os.Remove(lost))
+	if o, s = scan(); o.code != exitFindings || s.Timelines[0].Gaps[0].Status != "missing" || !strings.Contains(o.stdout, "no agent runs on this machine") {
+		t.Errorf("a scan without an agent: exit %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+}
+
+// segmentsInto puts the first segments of the demo into a directory and returns their names.
+func segmentsInto(t *testing.T, dir string) []string {
+	t.Helper()
+	const enough = 5
+	wal := filepath.Join(pristine(t), "acme", "main", "wal")
+	found, err := filepath.Glob(filepath.Join(wal, strings.Repeat("?", 24)+"*"))
+	must(t, err)
+	var names []string
+	for _, f := range found {
+		name := filepath.Base(f)[:24]
+		if strings.Contains(filepath.Base(f), ".partial") || strings.Contains(filepath.Base(f), ".backup") || len(names) == enough {
+			continue
+		}
+		names = append(names, name)
+		put(t, filepath.Join(dir, name), segment(t, wal, name))
+	}
+	if len(names) != enough {
+		t.Fatalf("%d segments in %s", len(names), wal)
+	}
+	return names
 }

@@ -104,6 +104,11 @@ func (f *scanFlags) run(cmd *cobra.Command) (err error) {
 			doubts = append(doubts, c.problem)
 			continue
 		}
+		if c.site != nil {
+			if err := c.site.handOn(ctx, &opt); err != nil {
+				return err
+			}
+		}
 		opt.Progress = prog.counted("segments of " + c.t.Tenant() + "/" + c.t.ID() + " read")
 		r, err := scanTimeline(ctx, c.t, c.backups, opt)
 		if ctx.Err() != nil {
@@ -133,6 +138,7 @@ func (f *scanFlags) run(cmd *cobra.Command) (err error) {
 // known; or, without one, why a source cannot be scanned.
 type chosen struct {
 	t       *archive.Timeline
+	site    *site // of the configuration; nil with --wal
 	backups string
 	place   string // of its WAL below --wal; empty: there itself
 	problem string
@@ -197,7 +203,7 @@ func (f *scanFlags) timelinesOf(ctx context.Context, s *site, src config.Source)
 		if err != nil {
 			return out, err
 		}
-		c := chosen{t: t}
+		c := chosen{t: t, site: s}
 		if c.backups, err = s.backups(ctx, k.TimelineKey); err != nil {
 			c.backups = "" // then only what the archive itself says is expected
 		}
@@ -278,7 +284,11 @@ func (s *site) scan(ctx context.Context, spec scheduler.ScanSpec) (finding.ScanT
 		return finding.ScanTimeline{}, err
 	}
 	job := s.cfg.Jobs[spec.Job].Scan
-	r, err := scanTimeline(ctx, t, loc, scanner.Options{Deep: job.Deep, Audit: job.Audit, Reread: job.Reread, Memory: memory{s.ledger}})
+	opt := scanner.Options{Deep: job.Deep, Audit: job.Audit, Reread: job.Reread, Memory: memory{s.ledger}}
+	if err := s.handOn(ctx, &opt); err != nil {
+		return finding.ScanTimeline{}, err
+	}
+	r, err := scanTimeline(ctx, t, loc, opt)
 	return r.ScanTimeline, err
 }
 

@@ -30,6 +30,7 @@ type site struct {
 	mu       sync.Mutex
 	archives map[string]*archive.Archive // by source
 	stores   []*storage.Store
+	agents   *requeuer // of the configuration's etcd; made when it is needed
 }
 
 var _ scheduler.Catalog = (*site)(nil)
@@ -42,6 +43,9 @@ func (s *site) Close() error {
 	var errs []error
 	for _, st := range s.stores {
 		errs = append(errs, st.Close())
+	}
+	if s.agents != nil {
+		errs = append(errs, s.agents.client.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -176,7 +176,7 @@ func openEtcd(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *coo
 	own := coord.Config{Endpoints: e.Endpoints, Prefix: e.Prefix, User: e.User, Log: log}
 	end := func() {}
 	if len(e.Endpoints) == 0 {
-		embedded, err := coord.Embed(ctx, filepath.Join(cfg.DataDir, "etcd"), log)
+		embedded, err := coord.Embed(ctx, etcdDir(cfg), log)
 		if err != nil {
 			return nil, nil, nil, err
 		}

@@ -24,12 +24,18 @@ type Embedded struct {
 // maxSocket is the longest path of a Unix socket (sun_path, with its NUL).
 const maxSocket = 107
 
+// EmbeddedEndpoint is where clients on this machine find the etcd that Embed
+// started in dir, as long as it runs.
+func EmbeddedEndpoint(dir string) string { return "unix://" + clientSocket(dir) }
+
+func clientSocket(dir string) string { return filepath.Join(dir, "client.sock") }
+
 // Embed starts etcd in dir, which is made. The caller holds a lock on dir.
 func Embed(ctx context.Context, dir string, log *slog.Logger) (*Embedded, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start etcd: %w", err)
 	}
-	client, peer := filepath.Join(dir, "client.sock"), filepath.Join(dir, "peer.sock")
+	client, peer := clientSocket(dir), filepath.Join(dir, "peer.sock")
 	if len(client) > maxSocket {
 		return nil, fmt.Errorf("start etcd in %s: the path is too long for a socket in it: choose a data_dir of at most %d bytes", dir, maxSocket-len("/etcd/client.sock"))
 	}
@@ -55,7 +61,7 @@ func Embed(ctx context.Context, dir string, log *slog.Logger) (*Embedded, error)
 	}
 	select {
 	case <-e.Server.ReadyNotify():
-		return &Embedded{server: e, endpoint: "unix://" + client}, nil
+		return &Embedded{server: e, endpoint: EmbeddedEndpoint(dir)}, nil
 	case err = <-e.Err():
 	case <-ctx.Done():
 		err = ctx.Err()
