@@ -77,18 +77,11 @@ func (f *archiveFlags) push(ctx context.Context, path string) (err error) {
 		return exitWith(exitFindings, err)
 	}
 	p.Log.Info("stored", "file", done.Name, "outcome", done.Placed.Outcome.String(), "key", done.Placed.Key, "bytes", done.Placed.Stored)
-	if afterPush == nil {
-		return nil
-	}
-	if err := afterPush(ctx, p.cfg, done); err != nil {
+	if err := p.advance(ctx, done); err != nil {
 		p.Log.Warn("the file is durable, but the WAL backup LSN was not advanced", "file", done.Name, "error", err)
 	}
 	return nil
 }
-
-// afterPush advances the WAL backup LSN for a file that is durable; nil: there
-// is none to advance.
-var afterPush func(ctx context.Context, cfg *config.Config, done walcmd.Pushed) error
 
 // getFlags are the flags of archive-get.
 type getFlags struct {
