@@ -140,15 +140,15 @@ func parse(t *testing.T, exprs []string) {
 func TestUnits(t *testing.T) {
 	analyze := tool(t, "systemd-analyze", "the systemd units are valid and hardened")
 	dir := t.TempDir()
-	for _, unit := range []string{"redoubt.service", "redoubt-run.service", "redoubt-run.timer"} {
+	for _, unit := range []string{"redoubt.service", "redoubt-run.service", "redoubt-run.timer", "redoubt-walbackup.service"} {
 		text := read(t, filepath.Join("systemd", unit))
 		text = strings.Replace(text, "/usr/local/bin/redoubt", "/bin/true", 1) // it has to exist
 		if err := os.WriteFile(filepath.Join(dir, unit), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	run(t, dir, analyze, "verify", "--man=no", "./redoubt.service", "./redoubt-run.timer", "./redoubt-run.service")
-	for _, unit := range []string{"redoubt.service", "redoubt-run.service"} {
+	run(t, dir, analyze, "verify", "--man=no", "./redoubt.service", "./redoubt-run.timer", "./redoubt-run.service", "./redoubt-walbackup.service")
+	for _, unit := range []string{"redoubt.service", "redoubt-run.service", "redoubt-walbackup.service"} {
 		// In tenths: 2.0 of 10, where 10 is a service that may do everything.
 		run(t, dir, analyze, "security", "--no-pager", "--offline=true", "--threshold=20", "./"+unit)
 	}
