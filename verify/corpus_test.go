@@ -41,7 +41,7 @@ func TestCorpus(t *testing.T) {
 // Debian's lz4 and zstd.
 func TestCorpusCompressed(t *testing.T) {
 	if !pgtest.Prove() {
-		t.Skip("make prove runs it")
+		t.Skip("SKIPPED, PROVE: make prove runs it")
 	}
 	for _, major := range pgtest.Majors {
 		for _, method := range []string{"pglz", "lz4", "zstd"} {

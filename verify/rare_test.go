@@ -74,7 +74,7 @@ func lastCheckPoint(t *testing.T, dir string) datadir.CheckPoint {
 // a second bitmap of them: 2,000 keys with 7,350 rows each.
 func TestHashBitmap(t *testing.T) {
 	if !pgtest.Prove() {
-		t.Skip("make prove runs it")
+		t.Skip("SKIPPED, PROVE: make prove runs it")
 	}
 	s := settings{17, false, true, false}
 	t.Run(s.String(), func(t *testing.T) {

@@ -416,7 +416,7 @@ func (s *soak) judge() {
 	}
 	steps, terms := s.history()
 	s.t.Logf("%d files, %d vanished from disks, %d steps of the WAL backup LSNs in %d terms; faults %v", segments, s.gone, steps, terms, s.calls)
-	if segments < 20 || s.gone == 0 || steps < 10 || terms < 2 {
+	if segments < 20 || s.gone == 0 || steps < 4 || terms < 2 {
 		s.t.Error("too little happened to prove anything")
 	}
 }

@@ -43,6 +43,12 @@ func (c *cloud) skew(ctx context.Context, key string) (time.Duration, bool, erro
 	if !r.As(&out) {
 		return 0, false, nil
 	}
-	ahead, known := middleware.GetAttemptSkew(out.ResultMetadata)
-	return ahead, known, nil
+	if ahead, known := middleware.GetAttemptSkew(out.ResultMetadata); known {
+		return ahead, true, nil
+	}
+	// The SDK does not judge by an answer that took long; the check that asks
+	// tolerates more than that.
+	theirs, told := middleware.GetServerTime(out.ResultMetadata)
+	ours, timed := middleware.GetResponseAt(out.ResultMetadata)
+	return theirs.Sub(ours), told && timed, nil
 }

@@ -9,7 +9,8 @@
 //
 // It fails if a test or a package did and, where REDOUBT_NO_SKIP=1 is set, if
 // any test was skipped; but for those that want data which may not be in the
-// repository ("SKIPPED, DATA"), which it names loudly.
+// repository ("SKIPPED, DATA") and those of make prove ("SKIPPED, PROVE"), which
+// it names loudly.
 package main
 
 import (

@@ -30,7 +30,7 @@ type summary struct {
 	passed  int                        // tests and subtests
 	failed  int                        // the same, and packages that fail without a test that does
 	skipped []string                   // what and why
-	data    []string                   // skipped for data that is not in the repository
+	allowed []string                   // skipped for data that is not in the repository, or for make prove
 	putOff  map[string]map[string]bool // top-level tests for the second pass, by package
 	proofs  int                        // how many of skipped are proofs
 	failing map[string]bool            // packages with a failed test
@@ -86,8 +86,8 @@ func (s *summary) skip(t test, out string) {
 		}
 		s.putOff[t.pkg][top] = true
 		return
-	case strings.Contains(out, "SKIPPED, DATA"):
-		s.data = append(s.data, why)
+	case strings.Contains(out, "SKIPPED, DATA"), strings.Contains(out, "SKIPPED, PROVE"):
+		s.allowed = append(s.allowed, why)
 		return
 	case strings.Contains(out, "SKIPPED PROOF"):
 		s.proofs++
@@ -124,7 +124,7 @@ func (s *summary) packageEnd(t test, e event) {
 
 // close prints the end and reports whether all is well. err is how go test ended.
 func (s *summary) close(noSkip bool, err error) bool {
-	for _, line := range slices.Concat(s.data, s.skipped) {
+	for _, line := range slices.Concat(s.allowed, s.skipped) {
 		s.printf("skipped: %s\n", line)
 	}
 	ok := s.failed == 0
@@ -136,7 +136,7 @@ func (s *summary) close(noSkip bool, err error) bool {
 		s.printf("REDOUBT_NO_SKIP=1 and %d tests were skipped: that is a failure\n", len(s.skipped))
 		s.failed, ok = s.failed+len(s.skipped), false
 	}
-	s.printf("%d skipped proofs\n%d passed, %d failed, %d skipped\n", s.proofs, s.passed, s.failed, len(s.skipped)+len(s.data))
+	s.printf("%d skipped proofs\n%d passed, %d failed, %d skipped\n", s.proofs, s.passed, s.failed, len(s.skipped)+len(s.allowed))
 	return ok && s.passed > 0
 }
 
