@@ -28,11 +28,7 @@ func (p *place) advance(ctx context.Context, done walcmd.Pushed) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, advanceWait)
 	defer cancel()
-	own := coord.Config{Endpoints: e.Endpoints, Prefix: e.Prefix, User: e.User}
-	if err := secure(e, &own); err != nil {
-		return err
-	}
-	client, err := coord.Dial(ctx, own)
+	client, err := dialEtcd(ctx, p.cfg, nil)
 	if err != nil {
 		return err
 	}

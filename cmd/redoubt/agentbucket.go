@@ -19,32 +19,13 @@ import (
 	walnames "redoubt/walbackup/names"
 )
 
-// agentBucket fits a store to walbackup.Bucket.
+// agentBucket fits the bucket of a configuration to walbackup.Bucket.
 type agentBucket struct {
-	store       *storage.Store
-	compression walfile.Compression
-	own         map[walnames.ID]walfile.Compression // of timelines with one of their own
-	readBack    bool
+	store *storage.Store
+	cfg   *config.Config
 }
 
 var _ walbackup.Bucket = (*agentBucket)(nil)
-
-var compressionNames = map[string]walfile.Compression{"none": walfile.None, "zstd": walfile.Zstd, "lz4": walfile.LZ4, "gzip": walfile.Gzip}
-
-// openBucket opens the bucket. Whatever is wrong is an error at once: it is
-// more often a wrong name or a missing permission than a service that is down,
-// and who starts agents starts them again.
-func openBucket(ctx context.Context, w *config.WALBackup) (*agentBucket, error) {
-	b := &agentBucket{compression: compressionNames[w.Compression], own: make(map[walnames.ID]walfile.Compression), readBack: !w.Storage.ConditionalWrites}
-	for _, s := range w.Sources {
-		if s.Compression != "" {
-			b.own[walnames.ID{Tenant: s.Tenant, Timeline: s.Timeline}] = compressionNames[s.Compression]
-		}
-	}
-	var err error
-	b.store, err = storage.Open(ctx, w.Bucket)
-	return b, err
-}
 
 // markerKey is the object that says whose the bucket is.
 const markerKey = "redoubt-walbackup.json"
@@ -69,7 +50,7 @@ func (b *agentBucket) claim(ctx context.Context, identity string) error {
 	}
 	was, err := b.marked(ctx)
 	if errors.Is(err, storage.ErrNotExist) {
-		err = b.store.Put(ctx, markerKey, bytes.NewReader(data), storage.PutOptions{CreateOnly: !b.readBack})
+		err = b.store.Put(ctx, markerKey, bytes.NewReader(data), storage.PutOptions{CreateOnly: b.cfg.WALBackup.Storage.ConditionalWrites})
 		if errors.Is(err, storage.ErrUnsupported) {
 			err = b.store.Put(ctx, markerKey, bytes.NewReader(data), storage.PutOptions{})
 		}
@@ -105,25 +86,33 @@ func (b *agentBucket) marked(ctx context.Context) (m marker, err error) {
 
 // Timeline fits walbackup.Bucket.
 func (b *agentBucket) Timeline(id walnames.ID) (walbackup.Objects, error) {
-	c, ok := b.own[id]
-	if !ok {
-		c = b.compression
-	}
-	t, err := b.store.Timeline(id.Tenant, id.Timeline, storage.TimelineOptions{Compression: c, ReadBack: b.readBack})
+	src := b.source(id)
+	t, err := backupTimeline(b.store, b.cfg, src)
 	if err != nil {
 		return nil, err
 	}
-	place, err := b.store.Sub(id.Tenant + "/" + id.Timeline + "/" + storage.WALDir)
+	src.Compression = walfile.None.String()
+	plain, err := backupTimeline(b.store, b.cfg, src)
 	if err != nil {
 		return nil, err
 	}
-	return &agentObjects{timeline: t, place: place}, nil
+	return &agentObjects{timeline: t, plain: plain}, nil
+}
+
+// source is what is configured for a timeline; of those in a tree, nothing is.
+func (b *agentBucket) source(id walnames.ID) config.WALSource {
+	for _, s := range b.cfg.WALBackup.Sources {
+		if s.Tenant == id.Tenant && s.Timeline == id.Timeline {
+			return s
+		}
+	}
+	return config.WALSource{Tenant: id.Tenant, Timeline: id.Timeline}
 }
 
 // agentObjects fits one timeline's handle to walbackup.Objects.
 type agentObjects struct {
 	timeline *storage.Timeline
-	place    *storage.Store // for begun segments, which are replaced
+	plain    *storage.Timeline // the same, for begun segments, which are not compressed
 }
 
 // PutOnce fits walbackup.Objects.
@@ -172,17 +161,20 @@ func (o *agentObjects) Stored(ctx context.Context, name string) (int64, error) {
 	return c.Size, nil
 }
 
-// Replace fits walbackup.Objects. Begun segments are not compressed.
+// Replace fits walbackup.Objects. The file may grow meanwhile; what is stored
+// is as long as it was found.
 func (o *agentObjects) Replace(ctx context.Context, name string, src walbackup.Source) error {
-	if walfile.KindOf(name) == walfile.Unexpected || pg.IsSegmentName(name) {
-		return fmt.Errorf("%s: %w", name, walbackup.ErrRefused)
-	}
-	f, err := os.Open(src.Path)
-	if err != nil {
-		return agentError(&storage.SourceError{Err: err})
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	return agentError(o.place.Put(ctx, name, io.LimitReader(f, src.Size), storage.PutOptions{}))
+	_, err := o.plain.Replace(ctx, name, storage.Source{Size: src.Size, Open: func() (io.ReadCloser, error) {
+		f, err := os.Open(src.Path)
+		if err != nil {
+			return nil, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(f, src.Size), f}, nil
+	}})
+	return agentError(err)
 }
 
 // agentError says of an error of the store what it means to the agent.

@@ -216,7 +216,7 @@ func (f *archiveFlags) open(ctx context.Context, dir string) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := openBackup(ctx, cfg, nil)
+	store, err := openBackup(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -274,9 +274,8 @@ func retryOf(cfg *config.Config) storage.Retry {
 	return storage.Retry{Attempts: r.Attempts, Wait: time.Duration(r.FirstWait), Max: time.Duration(r.MaxWait)}
 }
 
-// openBackup opens the bucket of walbackup with its limits; observe, if not
-// nil, is told of each operation.
-func openBackup(ctx context.Context, cfg *config.Config, observe func(op string, err error)) (*storage.Store, error) {
+// openBackup opens the bucket of walbackup with its limits.
+func openBackup(ctx context.Context, cfg *config.Config) (*storage.Store, error) {
 	w := cfg.WALBackup
 	if w.Bucket == "" {
 		return nil, errors.New("the configuration names no walbackup.bucket")
@@ -290,9 +289,6 @@ func openBackup(ctx context.Context, cfg *config.Config, observe func(op string,
 		return nil, err
 	}
 	return store.Wrap(func(b storage.Bucket) storage.Bucket {
-		if observe != nil {
-			b = storage.Observe(b, observe)
-		}
 		return storage.WithLimits(b, storage.Limits{Bytes: int64(w.Storage.BytesPerSecond), Requests: w.Storage.RequestsPerSecond})
 	}), nil
 }

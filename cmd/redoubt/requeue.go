@@ -5,11 +5,9 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
-	"redoubt/internal/config"
 	"redoubt/internal/finding"
 	"redoubt/scanner"
 	"redoubt/walbackup/coord"
@@ -52,23 +50,13 @@ func (s *site) requeuer(ctx context.Context) (*requeuer, error) {
 	if s.agents != nil {
 		return s.agents, nil
 	}
-	e := &s.cfg.WALBackup.Agent.Etcd
-	own := coord.Config{Endpoints: e.Endpoints, Prefix: e.Prefix, User: e.User}
-	if len(e.Endpoints) == 0 {
-		own.Endpoints = []string{coord.EmbeddedEndpoint(etcdDir(s.cfg))}
-	} else if err := secure(e, &own); err != nil {
-		return nil, err
-	}
-	client, err := coord.Dial(context.WithoutCancel(ctx), own) // it is closed with the site
+	client, err := dialEtcd(context.WithoutCancel(ctx), s.cfg, nil) // it is closed with the site
 	if err != nil {
 		return nil, err
 	}
 	s.agents = &requeuer{client: client, queue: requests.New(client)}
 	return s.agents, nil
 }
-
-// etcdDir is where an agent without a cluster keeps its own etcd.
-func etcdDir(c *config.Config) string { return filepath.Join(c.DataDir, "etcd") }
 
 // Requeue asks for the segments that the gap names: of a very long one the
 // first, the next scan asks for more. They stay missing if no agent has ever

@@ -3,15 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -71,11 +68,12 @@ func runAgent(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	bucket, err := openBucket(ctx, w)
+	store, err := openBackup(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, bucket.store.Close()) }()
+	defer func() { err = errors.Join(err, store.Close()) }()
+	bucket := &agentBucket{store: store, cfg: cfg}
 	client, failed, stop, err := openEtcd(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -85,7 +83,7 @@ func runAgent(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	book, err := journal.Open(filepath.Join(cfg.DataDir, "walbackup.db"), bucket.store.Location()+" "+identity)
+	book, err := journal.Open(filepath.Join(cfg.DataDir, "walbackup.db"), store.Location()+" "+identity)
 	if err != nil {
 		return err
 	}
@@ -172,20 +170,16 @@ func agentConfig(w *config.WALBackup, log *slog.Logger) walbackup.Config {
 // openEtcd connects to the cluster or, without one, to an etcd of this process.
 // failed tells when the latter ended by itself.
 func openEtcd(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *coord.Client, failed <-chan error, stop func() error, err error) {
-	e := &cfg.WALBackup.Agent.Etcd
-	own := coord.Config{Endpoints: e.Endpoints, Prefix: e.Prefix, User: e.User, Log: log}
 	end := func() {}
-	if len(e.Endpoints) == 0 {
+	if len(cfg.WALBackup.Agent.Etcd.Endpoints) == 0 {
 		embedded, err := coord.Embed(ctx, etcdDir(cfg), log)
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		own.Endpoints, failed, end = []string{embedded.Endpoint()}, embedded.Err(), embedded.Close
-	} else if err := secure(e, &own); err != nil {
-		return nil, nil, nil, err
+		failed, end = embedded.Err(), embedded.Close
 	}
 	// The connection outlives the context, so that terms can be given up at the end.
-	client, err := coord.Dial(context.WithoutCancel(ctx), own)
+	client, err := dialEtcd(context.WithoutCancel(ctx), cfg, log)
 	if err != nil {
 		end()
 		return nil, nil, nil, err
@@ -195,39 +189,6 @@ func openEtcd(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *coo
 		end()
 		return err
 	}, nil
-}
-
-// secure reads password and certificates.
-func secure(e *config.Etcd, c *coord.Config) error {
-	if e.PasswordFile != "" {
-		b, err := os.ReadFile(e.PasswordFile)
-		if err != nil {
-			return fmt.Errorf("read walbackup.agent.etcd.password_file: %w", err)
-		}
-		c.Password = strings.TrimSpace(string(b))
-	}
-	if !strings.HasPrefix(e.Endpoints[0], "https://") {
-		return nil
-	}
-	c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-	if e.CAFile != "" {
-		b, err := os.ReadFile(e.CAFile)
-		if err != nil {
-			return fmt.Errorf("read walbackup.agent.etcd.ca_file: %w", err)
-		}
-		c.TLS.RootCAs = x509.NewCertPool()
-		if !c.TLS.RootCAs.AppendCertsFromPEM(b) {
-			return fmt.Errorf("read walbackup.agent.etcd.ca_file: %s holds no certificate", e.CAFile)
-		}
-	}
-	if e.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(e.CertFile, e.KeyFile)
-		if err != nil {
-			return fmt.Errorf("read walbackup.agent.etcd.cert_file: %w", err)
-		}
-		c.TLS.Certificates = []tls.Certificate{pair}
-	}
-	return nil
 }
 
 // startWait is the pause before another try at the start.

@@ -28,12 +28,12 @@ func start(t *testing.T) *Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Close)
-	return dial(t, e)
+	return dial(t, dir)
 }
 
-func dial(t *testing.T, e *Embedded) *Client {
+func dial(t *testing.T, dir string) *Client {
 	t.Helper()
-	c, err := Dial(context.Background(), Config{Endpoints: []string{e.Endpoint()}, Prefix: "/redoubt"})
+	c, err := Dial(context.Background(), Config{Endpoints: []string{EmbeddedEndpoint(dir)}, Prefix: "/redoubt"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestIdentityStays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := dial(t, e)
+		c := dial(t, dir)
 		id, err := c.Identity(t.Context())
 		if err != nil || len(id) < 20 || last != "" && id != last {
 			t.Errorf("identity %q, was %q: %v", id, last, err)

@@ -16,10 +16,7 @@ import (
 
 // Embedded is an etcd of one member within this process. It listens on a Unix
 // socket in its own directory only, which nobody else may enter.
-type Embedded struct {
-	server   *embed.Etcd
-	endpoint string
-}
+type Embedded struct{ server *embed.Etcd }
 
 // maxSocket is the longest path of a Unix socket (sun_path, with its NUL).
 const maxSocket = 107
@@ -61,7 +58,7 @@ func Embed(ctx context.Context, dir string, log *slog.Logger) (*Embedded, error)
 	}
 	select {
 	case <-e.Server.ReadyNotify():
-		return &Embedded{server: e, endpoint: EmbeddedEndpoint(dir)}, nil
+		return &Embedded{e}, nil
 	case err = <-e.Err():
 	case <-ctx.Done():
 		err = ctx.Err()
@@ -73,9 +70,6 @@ func Embed(ctx context.Context, dir string, log *slog.Logger) (*Embedded, error)
 }
 
 func unix(path string) []url.URL { return []url.URL{{Scheme: "unix", Path: path}} }
-
-// Endpoint is where clients connect.
-func (e *Embedded) Endpoint() string { return e.endpoint }
 
 // Err tells when etcd ended by itself.
 func (e *Embedded) Err() <-chan error { return e.server.Err() }

@@ -22,7 +22,7 @@ func start(t *testing.T) *Queue {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := coord.Dial(context.Background(), coord.Config{Endpoints: []string{e.Endpoint()}, Prefix: "/p"})
+	c, err := coord.Dial(context.Background(), coord.Config{Endpoints: []string{coord.EmbeddedEndpoint(dir)}, Prefix: "/p"})
 	if err != nil {
 		t.Fatal(err)
 	}
