@@ -88,17 +88,25 @@ func (p *Place) absent(ctx context.Context, name string) error {
 	return fmt.Errorf("get %s: %w at %s", name, ErrAbsent, p.Timeline.Location())
 }
 
-// download writes one stored copy to dest, by way of a file beside it.
+// download writes one stored copy to dest.
 func (p *Place) download(ctx context.Context, name, key, dest string) error {
+	return writeWhole(dest, func(f *os.File) error {
+		if err := p.fill(ctx, f, key); err != nil {
+			return err
+		}
+		return p.check(name, key, f)
+	})
+}
+
+// writeWhole makes a file that is there, durably, when write has succeeded, and
+// not at all before: it comes into being beside it.
+func writeWhole(dest string, write func(*os.File) error) error {
 	temp := dest + tempEnd
 	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	err = p.fill(ctx, f, key)
-	if err == nil {
-		err = p.check(name, key, f)
-	}
+	err = write(f)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -156,29 +164,14 @@ func move(from, dest string) error {
 	return os.Remove(from)
 }
 
-func copyFile(from, dest string) (err error) {
+func copyFile(from, dest string) error {
 	in, err := os.Open(filepath.Clean(from))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = in.Close() }() // it was only read
-	temp := dest + tempEnd
-	out, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
+	return writeWhole(dest, func(f *os.File) error {
+		_, err := io.Copy(f, in)
 		return err
-	}
-	_, err = io.Copy(out, in)
-	if err == nil {
-		err = out.Sync()
-	}
-	if cl := out.Close(); err == nil {
-		err = cl
-	}
-	if err == nil {
-		err = os.Rename(temp, dest)
-	}
-	if err != nil {
-		_ = os.Remove(temp) // the first error is what counts
-	}
-	return err
+	})
 }
