@@ -1,6 +1,7 @@
 package scanner
 
 import (
+	"cmp"
 	"slices"
 
 	"redoubt/internal/pg"
@@ -35,7 +36,7 @@ func (s *runs) addRun(r run) {
 	}
 	// The ranges that touch r: from the first that ends at or after its start,
 	// to before the first that starts behind its end.
-	i, _ := slices.BinarySearchFunc(*s, r.from, func(x run, n pg.SegmentNo) int { return order(x.to, n) })
+	i, _ := slices.BinarySearchFunc(*s, r.from, func(x run, n pg.SegmentNo) int { return cmp.Compare(x.to, n) })
 	j := i
 	for j < len(*s) && (*s)[j].from <= r.to {
 		r.from, r.to = min(r.from, (*s)[j].from), max(r.to, (*s)[j].to)
@@ -44,18 +45,8 @@ func (s *runs) addRun(r run) {
 	*s = slices.Replace(*s, i, j, r)
 }
 
-func order(a, b pg.SegmentNo) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
-
 func (s runs) has(n pg.SegmentNo) bool {
-	i, found := slices.BinarySearchFunc(s, n, func(x run, n pg.SegmentNo) int { return order(x.from, n) })
+	i, found := slices.BinarySearchFunc(s, n, func(x run, n pg.SegmentNo) int { return cmp.Compare(x.from, n) })
 	return found || i > 0 && s[i-1].to > n
 }
 

@@ -4,6 +4,7 @@
 package ranges
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -22,7 +23,7 @@ func (s *Set) Add(r pg.Range) {
 		return
 	}
 	// ranges[i:j] touch or overlap r.
-	i, _ := slices.BinarySearchFunc(s.ranges, r.From, func(x pg.Range, at pg.LSN) int { return compare(x.To, at) })
+	i, _ := slices.BinarySearchFunc(s.ranges, r.From, func(x pg.Range, at pg.LSN) int { return cmp.Compare(x.To, at) })
 	j := i
 	for ; j < len(s.ranges) && s.ranges[j].From <= r.To; j++ {
 		r.From, r.To = min(r.From, s.ranges[j].From), max(r.To, s.ranges[j].To)
@@ -30,19 +31,9 @@ func (s *Set) Add(r pg.Range) {
 	s.ranges = slices.Replace(s.ranges, i, j, r)
 }
 
-func compare(a, b pg.LSN) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
-
 // at is the range that holds l or begins or ends there; false if none does.
 func (s *Set) at(l pg.LSN) (pg.Range, bool) {
-	i, _ := slices.BinarySearchFunc(s.ranges, l, func(x pg.Range, at pg.LSN) int { return compare(x.To, at) })
+	i, _ := slices.BinarySearchFunc(s.ranges, l, func(x pg.Range, at pg.LSN) int { return cmp.Compare(x.To, at) })
 	if i < len(s.ranges) && s.ranges[i].From <= l {
 		return s.ranges[i], true
 	}
@@ -70,8 +61,8 @@ func (s *Set) End(l pg.LSN) pg.LSN {
 // Begin is from where on the set reaches l without a hole: l itself if nothing
 // in the set ends there.
 func (s *Set) Begin(l pg.LSN) pg.LSN {
-	if i, found := slices.BinarySearchFunc(s.ranges, l, func(x pg.Range, at pg.LSN) int { return compare(x.To, at) }); i < len(s.ranges) && (found || s.ranges[i].From <= l) {
-		return s.ranges[i].From
+	if x, ok := s.at(l); ok {
+		return x.From
 	}
 	return l
 }
