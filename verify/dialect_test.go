@@ -9,12 +9,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
-
 	"redoubt/internal/finding"
 	"redoubt/internal/official/snapshot"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
+	"redoubt/internal/pgtest"
 	"redoubt/replay/native"
 	"redoubt/verify"
 )
@@ -51,25 +50,9 @@ func TestUnprovenDialect(t *testing.T) {
 // which TestNeonByPostgres of replay/server proves.
 func neonSpan(t *testing.T) (o verify.Options, official string) {
 	t.Helper()
-	data := os.Getenv("REDOUBT_NEON_DATA")
-	if data == "" {
-		t.Skip("SKIPPED, DATA: REDOUBT_NEON_DATA names no directory with a WAL segment of Neon, which is not in the repository")
-	}
-	packed, err := os.ReadFile(filepath.Join(data, "000000010000000000000001.zst"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := zstd.NewReader(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	segment, err := d.DecodeAll(packed, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data, segment := pgtest.NeonSegment(t)
 	archive, official := t.TempDir(), t.TempDir()
-	if err := os.WriteFile(filepath.Join(archive, "000000010000000000000001"), segment, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(archive, pgtest.NeonSegmentName), segment, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s, err := snapshot.Open(context.Background(), filepath.Join(data, "initdb.tar.zst"), snapshot.Options{})

@@ -47,18 +47,8 @@ func (s segmentStream) ReadPages(at pg.LSN) ([]byte, error) {
 // server's pages, but for the command ids, and these must be what the
 // segment's NEW_CID records say.
 func TestNeonByPostgres(t *testing.T) {
-	dir := os.Getenv("REDOUBT_NEON_DATA")
-	if dir == "" {
-		t.Skip("SKIPPED, DATA: REDOUBT_NEON_DATA names no directory with a WAL segment of Neon, which is not in the repository")
-	}
+	dir, segment := pgtest.NeonSegment(t)
 	c := pgtest.Server(t, 15, pgtest.NoStart()) // for its programs
-	packed, err := os.ReadFile(filepath.Join(dir, "000000010000000000000001.zst"))
-	must(t, err)
-	d, err := zstd.NewReader(nil)
-	must(t, err)
-	defer d.Close()
-	segment, err := d.DecodeAll(packed, nil)
-	must(t, err)
 	base := openBase(t, filepath.Join(dir, "initdb.tar.zst"))
 
 	const checkpoint, start = pg.LSN(0x14AEB90), pg.LSN(0x14AEC08)

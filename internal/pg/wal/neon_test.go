@@ -2,37 +2,18 @@ package wal_test
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"testing"
-
-	"github.com/klauspost/compress/zstd"
 
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
+	"redoubt/internal/pgtest"
 )
 
 // TestNeonSegment reads a segment that Neon's PostgreSQL 15 wrote: zeros
 // before the timeline's start, so that the first page has no header. The
 // directory is given by REDOUBT_NEON_DATA.
 func TestNeonSegment(t *testing.T) {
-	dir := os.Getenv("REDOUBT_NEON_DATA")
-	if dir == "" {
-		t.Skip("SKIPPED, DATA: REDOUBT_NEON_DATA names no directory with a WAL segment of Neon, which is not in the repository")
-	}
-	packed, err := os.ReadFile(filepath.Join(dir, "000000010000000000000001.zst"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := zstd.NewReader(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	segment, err := d.DecodeAll(packed, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, segment := pgtest.NeonSegment(t)
 	const start, end = pg.LSN(0x14AEC08), pg.LSN(0x1FFFF98)
 	for _, chunk := range []int{pg.DefaultSegmentSize, wal.PageSize} {
 		for name, cfg := range map[string]wal.Config{
@@ -45,7 +26,8 @@ func TestNeonSegment(t *testing.T) {
 			var rec wal.Record
 			var first pg.LSN
 			n, tells := 0, map[wal.Tells]int{}
-			for err = r.Next(&rec); err == nil; err = r.Next(&rec) {
+			err := r.Next(&rec)
+			for ; err == nil; err = r.Next(&rec) {
 				if n++; n == 1 {
 					first = rec.LSN
 				}
