@@ -152,7 +152,7 @@ func TestCheckS3(t *testing.T) {
 	loc := newBucket("walbucket")
 	fill(t, loc, filepath.Join(pristine(t), "acme", "main"), "acme/main")
 	file := configuration(t, fmt.Sprintf("name: a, wal: %q, layout: redoubt", loc), "")
-	checked(t, exitClean, file, "store of a", "within 1s of this machine's")
+	checked(t, exitClean, file, "store of a", "of this machine's") // within 1 s, or 2 where the answer takes long
 
 	missing := strings.Replace(loc, "walbucket", "nobucket", 1)
 	checked(t, exitInconclusive, configuration(t, fmt.Sprintf("name: a, wal: %q", missing), ""), "no such bucket", "check the bucket's name")

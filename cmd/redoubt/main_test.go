@@ -182,7 +182,7 @@ func (o outcome) want(t testing.TB, code int, words ...string) {
 	}
 	for _, w := range words {
 		if !strings.Contains(o.stdout+o.stderr, w) {
-			t.Errorf("nothing says %q\nstdout: %.2000s\nstderr: %s", w, o.stdout, o.stderr)
+			t.Errorf("nothing says %q\nstdout: %.20000s\nstderr: %s", w, o.stdout, o.stderr)
 		}
 	}
 }
