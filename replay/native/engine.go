@@ -33,6 +33,8 @@ type Config struct {
 	// DetectDialect lets Scan find out the dialect of the WAL. Without it the
 	// WAL is of the one that its source says (replay.InDialect), or stock PostgreSQL's.
 	DetectDialect bool
+	// KeepStates keeps the states of prepared transactions, for Result.Prepares.
+	KeepStates bool
 	// Extensions is the redo of resource managers that PostgreSQL itself has
 	// not; the blocks of all others are tainted.
 	Extensions redo.Extensions
@@ -76,6 +78,9 @@ type Engine struct {
 	walLogged map[dbKey]bool               // databases created page by page
 	dropped   map[pg.RelFileLocator]pg.LSN // relations that the span drops and does not make again, and the record
 	prepared  map[pg.XID]bool              // prepared in the span and not ended, subtransactions included
+	states    map[pg.XID][]byte            // main data of their PREPARE records, with Config.KeepStates
+	ended     map[pg.XID]bool              // ended by COMMIT PREPARED or ROLLBACK PREPARED in the span
+	origins   map[uint16]pg.LSN            // how far replication origins got
 	restart   *uint64                      // next transaction id at the last restart in the span
 	promoted  bool                         // a recovery ended in the span without a checkpoint
 }
@@ -113,6 +118,7 @@ func New(cfg Config, src replay.WALSource, span Span) *Engine {
 		maps:   make(map[dbKey][]byte),
 		copied: make(map[dbKey]pg.LSN), walLogged: make(map[dbKey]bool), prepared: make(map[pg.XID]bool),
 		dropped: make(map[pg.RelFileLocator]pg.LSN),
+		states:  make(map[pg.XID][]byte), ended: make(map[pg.XID]bool), origins: make(map[uint16]pg.LSN),
 	}
 	e.forgetTouched()
 	budget := max(int((cfg.Memory-cfg.Memory/walShare)/pg.BlockSize)/e.workers, 16)
@@ -206,9 +212,15 @@ func (e *Engine) EndRelation(f datadir.RelFile, size int64) error {
 	return nil
 }
 
-// File keeps relation maps and the SLRU pages that redo needs.
+// File keeps relation maps, the SLRU pages that redo needs and how far
+// replication origins got. Origins that cannot be read are as good as none to
+// all but a recovery, which reads them itself first.
 func (e *Engine) File(path string, content []byte) error {
 	switch c := datadir.Classify(path); c.Class {
+	case datadir.OriginsFile:
+		if known, err := datadir.ParseOrigins(content); err == nil {
+			e.origins = known
+		}
 	case datadir.RelationMap:
 		e.maps[dbKey{c.Spc, c.DB}] = append([]byte(nil), content...)
 	case datadir.SLRUSegment:

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"bytes"
 	"slices"
 
 	"redoubt/internal/pg"
@@ -16,15 +17,20 @@ func (r *router) relations(rec *wal.Record) error {
 		if p, ok, err := wal.DecodePrepare(rec); err != nil {
 			return err
 		} else if ok {
-			r.prepare(&p)
+			r.prepare(rec, &p)
 			return nil
 		}
 		x, ok, err := wal.DecodeXact(rec)
 		if err != nil || !ok {
 			return err
 		}
+		if x.HasOrigin {
+			r.advance(rec.Origin, x.OriginLSN, false)
+		}
 		if x.Prepared {
+			r.ended[x.XID] = true
 			delete(r.prepared, x.XID)
+			delete(r.states, x.XID)
 			for _, sub := range x.SubXIDs {
 				delete(r.prepared, sub)
 			}
@@ -63,15 +69,53 @@ func (r *router) relations(rec *wal.Record) error {
 		return r.parameters(p)
 	case pg.RmgrCLOG, pg.RmgrCommitTs, pg.RmgrMultiXact:
 		return r.truncateSLRU(rec)
+	case pg.RmgrReplicationOrigin:
+		return r.origin(rec)
 	}
 	return nil
 }
 
 // prepare remembers a transaction that outlives restarts.
-func (r *router) prepare(p *wal.Prepare) {
+func (r *router) prepare(rec *wal.Record, p *wal.Prepare) {
 	r.prepared[p.XID] = true
+	delete(r.ended, p.XID)
+	if r.cfg.KeepStates {
+		r.states[p.XID] = bytes.Clone(rec.Main)
+	}
+	if rec.Origin != 0 {
+		r.advance(rec.Origin, p.OriginLSN, false)
+	}
 	for _, sub := range p.SubXIDs {
 		r.prepared[sub] = true
+	}
+}
+
+// origin does what a record does to how far a replication origin got
+// (replorigin_redo, replication/logical/origin.c).
+func (r *router) origin(rec *wal.Record) error {
+	if s, ok, err := wal.DecodeOriginSet(rec); err != nil {
+		return err
+	} else if ok {
+		r.advance(s.Origin, s.Remote, s.Force)
+		return nil
+	}
+	id, ok, err := wal.DecodeOriginDrop(rec)
+	if err != nil || !ok {
+		return err
+	}
+	delete(r.origins, id)
+	return nil
+}
+
+// advance notes how far an origin got (replorigin_advance): never backwards
+// unless it is forced to. Nobody keeps track of the last id, DoNotReplicateId.
+func (r *router) advance(origin uint16, remote pg.LSN, force bool) {
+	const doNotReplicate = 0xFFFF
+	if origin == 0 || origin == doNotReplicate {
+		return
+	}
+	if at, known := r.origins[origin]; !known || force || at < remote {
+		r.origins[origin] = remote
 	}
 }
 

@@ -218,6 +218,17 @@ func (r *Result) Restarted() bool { return r.e.restart != nil || r.e.promoted }
 // Prepared reports whether a transaction was prepared in the span and has not ended.
 func (r *Result) Prepared(xid pg.XID) bool { return r.e.prepared[xid] }
 
+// Prepares are the states of the transactions that were prepared in the span
+// and have not ended: the main data of their PREPARE records. They are kept
+// with Config.KeepStates only.
+func (r *Result) Prepares() map[pg.XID][]byte { return r.e.states }
+
+// EndedPrepared reports whether a prepared transaction was ended in the span.
+func (r *Result) EndedPrepared(xid pg.XID) bool { return r.e.ended[xid] }
+
+// Origins is how far each replication origin got.
+func (r *Result) Origins() map[uint16]pg.LSN { return r.e.origins }
+
 // WALLoggedDatabase reports whether the span created the database page by
 // page (CREATE DATABASE … STRATEGY wal_log), which leaves empty visibility maps.
 func (r *Result) WALLoggedDatabase(spc, db pg.OID) bool { return r.e.walLogged[dbKey{spc, db}] }

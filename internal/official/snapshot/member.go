@@ -54,10 +54,10 @@ func cleanPath(name string) (string, error) {
 func matters(path string) bool {
 	top, _, _ := strings.Cut(path, "/")
 	switch top {
-	case "base", "global", "pg_xact", "pg_multixact", "pg_commit_ts", tablespaces:
+	case "base", "global", "pg_xact", "pg_multixact", "pg_commit_ts", "pg_twophase", tablespaces:
 		return true
 	}
-	return datadir.Classify(path).Class != datadir.Ignored
+	return path == "pg_logical" || !datadir.Classify(path).Class.Aside()
 }
 
 // versionDirOf splits pg_tblspc/OID/VERSIONDIR and what is below it.

@@ -87,7 +87,7 @@ func (v *verifier) begin(path string, size int64) hash.Hash {
 // extra reports a file that the manifest does not list, if it could hold
 // pages: notes and logs that someone put beside them don't matter.
 func (v *verifier) extra(path string) {
-	if datadir.Classify(path).Class != datadir.Ignored {
+	if !datadir.Classify(path).Class.Aside() {
 		v.add(path, "is not in backup_manifest")
 	}
 }

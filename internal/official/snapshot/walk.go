@@ -17,8 +17,8 @@ const chunk = 256 << 10
 // Walk streams the files of the snapshot to v, each once, in the order in
 // which they are stored: relations by chunks of whole pages, small files
 // whole. Relations of every persistence and fork are delivered; what holds no
-// pages (WAL, configuration, logs, statistics, temporary files, slots) is
-// not. If there is a backup_manifest of this very backup, the files are checked
+// pages (WAL, logs, statistics, temporary files, slots) is not, but for
+// configuration of up to 1 MiB. If there is a backup_manifest of this very backup, the files are checked
 // against it, and Problems is complete afterwards.
 //
 // An error of v ends the walk and is returned as it is. Any other error means
@@ -126,7 +126,7 @@ func (w *walker) file(ctx context.Context, m *member) error {
 	}
 	h := w.sums.begin(m.path, m.size)
 	deliver := w.v != nil && c.Class != datadir.Ignored && c.Class != datadir.TablespaceFolder &&
-		(c.Class != datadir.BackupManifest || w.sums.late != nil)
+		(c.Class != datadir.BackupManifest || w.sums.late != nil) && (c.Class != datadir.ConfigFile || m.size <= maxSmall)
 	if h == nil && !deliver {
 		return nil
 	}

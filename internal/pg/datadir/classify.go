@@ -10,8 +10,8 @@ import (
 type Class uint8
 
 // The classes. Ignored is everything that holds no relation, no SLRU page
-// and nothing that says how to read them: configuration, logs, WAL,
-// statistics, temporary files, replication slots.
+// and nothing that says how to read them or is wanted of a recovery: logs,
+// WAL, statistics, temporary files, replication slots.
 const (
 	Ignored          Class = iota
 	Relation               // one file of a relation fork
@@ -25,12 +25,19 @@ const (
 	BackupManifest         // backup_manifest
 	TablespaceFolder       // pg_tblspc/OID: a link, or a directory for an in-place tablespace
 	TwoPhaseFile           // pg_twophase/XID: the state of a prepared transaction, with its CRC-32C behind it
+	OriginsFile            // pg_logical/replorigin_checkpoint: how far replication origins got
+	ConfigFile             // postgresql.conf and the like, where they lie in the data directory
 )
 
 var classNames = [...]string{
 	"ignored", "relation", "control file", "relation map", "SLRU segment", "version file",
 	"backup label", "tablespace map", "incremental file", "backup manifest", "tablespace", "two-phase state",
+	"replication origins", "configuration",
 }
+
+// Aside reports whether files of the class hold no pages and say nothing about
+// how to read them, so that their state is no matter of verification.
+func (c Class) Aside() bool { return c == Ignored || c == ConfigFile }
 
 // String names the class in lower case.
 func (c Class) String() string {
@@ -47,6 +54,7 @@ const (
 	LabelPath         = "backup_label"
 	TablespaceMapPath = "tablespace_map"
 	ManifestPath      = "backup_manifest"
+	OriginsPath       = "pg_logical/replorigin_checkpoint"
 )
 
 // PathInfo is what a path says about its file.
@@ -74,6 +82,10 @@ func Classify(path string) PathInfo {
 		return PathInfo{Class: TablespaceMap}
 	case ManifestPath:
 		return PathInfo{Class: BackupManifest}
+	case OriginsPath:
+		return PathInfo{Class: OriginsFile}
+	case "postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf":
+		return PathInfo{Class: ConfigFile}
 	}
 	if s, first, ok := ParseSLRUPath(path); ok {
 		return PathInfo{Class: SLRUSegment, SLRU: s, First: first}

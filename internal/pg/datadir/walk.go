@@ -24,6 +24,7 @@ type Visitor interface {
 	// pg.BlockSize; a torn tail is not delivered by Blocks.
 	EndRelation(f RelFile, size int64) error
 	// File delivers a small file whole: pg_control, PG_VERSION, relation maps,
-	// SLRU segments, backup_label, tablespace_map. path is relative to the data directory.
+	// SLRU segments, backup_label, tablespace_map, state of prepared transactions
+	// and replication origins, configuration. path is relative to the data directory.
 	File(path string, content []byte) error
 }
