@@ -46,9 +46,17 @@ is configured.`,
 
 func (s *service) serve(ctx context.Context) error {
 	starter := &starter{service: s, ctx: ctx, running: make(map[string]bool)}
+	who, err := checker(s.cfg.HTTP)
+	if err != nil {
+		return err
+	}
+	encryption, err := serverTLS(s.cfg.HTTP.TLS, s.log)
+	if err != nil {
+		return err
+	}
 	server, err := api.New(api.Options{
 		Ledger: apiLedger{s.ledger}, Starter: starter, Pages: pages{s, starter}, Metrics: s.metrics.Handler(),
-		Ready: s.ready, Token: s.cfg.HTTP.Token.Reveal(), Log: s.log,
+		Ready: s.ready, Auth: who, TLS: encryption, Log: s.log,
 	})
 	if err != nil {
 		return err

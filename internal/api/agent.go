@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+
+	"redoubt/internal/api/auth"
 )
 
 // NewAgent makes the server of a service that shows metrics and health only.
@@ -15,7 +17,10 @@ func NewAgent(metrics http.Handler, ready func(context.Context) error, token str
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{Options: Options{Metrics: metrics, Ready: ready, Token: token, Log: log}}
+	s := &Server{Options: Options{Metrics: metrics, Ready: ready, Log: log}}
+	if token != "" {
+		s.Auth = auth.Single(token)
+	}
 	mux := http.NewServeMux()
 	s.health(mux)
 	s.handler = s.guarded(shaped(mux))
@@ -24,7 +29,7 @@ func NewAgent(metrics http.Handler, ready func(context.Context) error, token str
 
 // health are the paths that every service has.
 func (s *Server) health(mux *http.ServeMux) {
-	mux.Handle("GET /metrics", s.Metrics)
+	mux.HandleFunc("GET /metrics", of(auth.Read, s.Metrics.ServeHTTP))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		send(w, http.StatusOK, map[string]string{"status": "ok"})
 	})

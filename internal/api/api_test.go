@@ -18,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"redoubt/internal/api/auth"
 	"redoubt/internal/finding"
 )
 
@@ -182,13 +183,21 @@ func (pages) CSP() string { return "default-src 'none'; style-src 'sha256-x'" }
 func server(t *testing.T, f *fake, token string, log io.Writer) *Server {
 	t.Helper()
 	s, err := New(Options{
-		Ledger: f, Starter: f, Pages: pages{f}, Token: token, Log: slog.New(slog.NewTextHandler(log, nil)),
+		Ledger: f, Starter: f, Pages: pages{f}, Auth: single(token), Log: slog.New(slog.NewTextHandler(log, nil)),
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "redoubt_ledger_up 1\n") }),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// single is a checker of one token; none without.
+func single(token string) *auth.Checker {
+	if token == "" {
+		return nil
+	}
+	return auth.Single(token)
 }
 
 // ask sends a request as localhost would; change may change it.

@@ -1,8 +1,8 @@
 package api
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
+	"context"
+	"errors"
 	"log/slog"
 	"mime"
 	"net"
@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strings"
+
+	"redoubt/internal/api/auth"
 )
 
 // guarded puts the checks that hold for all routes before them.
@@ -39,43 +41,103 @@ func headers(next http.Handler) http.Handler {
 // open are the paths that anybody may ask for.
 func open(path string) bool { return path == "/healthz" || path == "/readyz" }
 
-// authorized lets through who has the token, or, where there is none, who
-// asks for this machine by a name of its own.
+// authorized finds out who asks: whoever has a token, or, where none is
+// configured, who asks for this machine by a name of its own.
 func (s *Server) authorized(next http.Handler) http.Handler {
-	want := sha256.Sum256([]byte(s.Token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case open(r.URL.Path):
-		case s.Token == "" && !ownName(r.Host):
-			fail(w, http.StatusForbidden, "this server answers to localhost and 127.0.0.1 only, unless a token is configured")
-			return
-		case s.Token != "" && !hasToken(r, want):
-			w.Header().Add("WWW-Authenticate", `Bearer realm="redoubt"`)
-			if strings.Contains(r.Header.Get("Accept"), "text/html") { // a browser then asks its user
-				w.Header().Add("WWW-Authenticate", `Basic realm="redoubt: any name, the token as password", charset="UTF-8"`)
-			}
-			fail(w, http.StatusUnauthorized, "a token is needed: Authorization: Bearer TOKEN, or as the password of any user")
+		if open(r.URL.Path) {
+			next.ServeHTTP(w, r)
 			return
 		}
-		next.ServeHTTP(w, r)
+		who := auth.Everybody()
+		if s.Auth.Empty() {
+			if !ownName(r.Host) {
+				fail(w, http.StatusForbidden, "this server answers to localhost and 127.0.0.1 only, unless a token is configured")
+				return
+			}
+		} else {
+			var err error
+			if who, err = s.Auth.Check(tokenOf(r)); err != nil {
+				unauthorized(w, r, err)
+				return
+			}
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, who)))
 	})
 }
 
-// hasToken looks for the token where programs send it, and where browsers do:
-// as a password. Hashes are compared in constant time, so that neither the
-// token's bytes nor its length show in how long the answer takes.
-func hasToken(r *http.Request, want [sha256.Size]byte) bool {
+// unauthorized asks for a token.
+func unauthorized(w http.ResponseWriter, r *http.Request, err error) {
+	w.Header().Add("WWW-Authenticate", `Bearer realm="redoubt"`)
+	if strings.Contains(r.Header.Get("Accept"), "text/html") { // a browser then asks its user
+		w.Header().Add("WWW-Authenticate", `Basic realm="redoubt: any name, the token as password", charset="UTF-8"`)
+	}
+	if errors.Is(err, auth.ErrExpired) {
+		fail(w, http.StatusUnauthorized, "the token has expired: get a new one")
+		return
+	}
+	fail(w, http.StatusUnauthorized, "a token is needed: Authorization: Bearer TOKEN, or as the password of any user")
+}
+
+// tokenOf is the token where programs send it, and where browsers do: as a
+// password. Empty where there is none, or more than one.
+func tokenOf(r *http.Request) string {
 	if len(r.Header.Values("Authorization")) != 1 {
-		return false
+		return ""
+	}
+	if _, password, ok := r.BasicAuth(); ok {
+		return password
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if _, password, ok := r.BasicAuth(); ok {
-		token = password
-	} else if !strings.EqualFold(scheme, "Bearer") {
-		return false
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
 	}
-	got := sha256.Sum256([]byte(token))
-	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
+	return token
+}
+
+type identityKey struct{}
+
+// identity is who asks, as authorized found out; nobody elsewhere.
+func identity(r *http.Request) auth.Identity {
+	who, _ := r.Context().Value(identityKey{}).(auth.Identity)
+	return who
+}
+
+// of lets those through who have a scope for all of the server: what a path
+// shows is not told to tokens that are bound to tenants.
+func of(scope auth.Scope, h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		who := identity(r)
+		switch {
+		case !who.Can(scope):
+			lacks(w, scope)
+		case who.Bound():
+			fail(w, http.StatusForbidden, "this token is bound to tenants: it may use what is below /v1/tenant")
+		default:
+			h(w, r)
+		}
+	}
+}
+
+// within is of for paths of a tenant: other tenants than its own do not exist for a token.
+func within(scope auth.Scope, h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		who := identity(r)
+		switch {
+		case !who.Can(auth.Read):
+			lacks(w, scope)
+		case r.PathValue("tenant") != "" && !who.Sees(r.PathValue("tenant")):
+			fail(w, http.StatusNotFound, "not found")
+		case !who.Can(scope):
+			lacks(w, scope)
+		default:
+			h(w, r)
+		}
+	}
+}
+
+func lacks(w http.ResponseWriter, scope auth.Scope) {
+	fail(w, http.StatusForbidden, "the token lacks the scope "+string(scope))
 }
 
 // ownName reports whether a Host header names this machine itself. A page of
@@ -117,6 +179,8 @@ func wrongBody(r *http.Request) string {
 	}
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
+	case r.Header.Get("Content-Type") == "" && r.ContentLength == 0: // no form is sent like this
+		return ""
 	case err != nil:
 	case strings.HasPrefix(r.URL.Path, "/finding/"):
 		// The check before lets requests pass that say nothing of where they

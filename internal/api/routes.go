@@ -7,32 +7,49 @@ import (
 	"io"
 	"net/http"
 
+	"redoubt/internal/api/auth"
 	"redoubt/internal/finding"
 )
+
+// routes are handlers by pattern.
+type routes map[string]http.HandlerFunc
+
+// add puts routes behind a guard that asks for a scope.
+func add(mux *http.ServeMux, guard func(auth.Scope, http.HandlerFunc) http.HandlerFunc, scope auth.Scope, all routes) {
+	for pattern, h := range all {
+		mux.HandleFunc(pattern, guard(scope, h))
+	}
+}
 
 // routes are all paths; what is not here is 404.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", s.indexPage)
-	mux.HandleFunc("GET /run/{id}", s.runPage)
-	mux.HandleFunc("GET /discrepancy", s.discrepanciesPage)
-	mux.HandleFunc("GET /discrepancy/{id}", s.findingPage)
-	mux.HandleFunc("GET /finding/{id}", s.findingPage)
-	mux.HandleFunc("POST /finding/{id}/ack", s.ackForm)
-	mux.HandleFunc("POST /finding/{id}/unack", s.unackForm)
-	mux.HandleFunc("GET /timeline", s.timelinesPage)
-	mux.HandleFunc("GET /tenant/{tenant}/timeline/{timeline}", s.timelinePage)
-	mux.HandleFunc("GET /v1/run", s.listRuns)
-	mux.HandleFunc("POST /v1/run", s.startRun)
-	mux.HandleFunc("GET /v1/run/{id}", s.showRun)
-	mux.HandleFunc("GET /v1/discrepancy", s.listDiscrepancies)
-	mux.HandleFunc("GET /v1/discrepancy/{id}", s.showDiscrepancy)
-	mux.HandleFunc("POST /v1/discrepancy/{id}/ack", s.acknowledge)
-	mux.HandleFunc("DELETE /v1/discrepancy/{id}/ack", s.unacknowledge)
-	mux.HandleFunc("GET /v1/acknowledgement", s.listAcks)
-	mux.HandleFunc("GET /v1/tenant", s.listTenants)
-	mux.HandleFunc("GET /v1/tenant/{tenant}/timeline", s.listTimelines)
-	mux.HandleFunc("GET /v1/tenant/{tenant}/timeline/{timeline}", s.showTimeline)
+	add(mux, of, auth.Read, routes{
+		"GET /{$}":              s.indexPage,
+		"GET /run/{id}":         s.runPage,
+		"GET /discrepancy":      s.discrepanciesPage,
+		"GET /discrepancy/{id}": s.findingPage,
+		"GET /finding/{id}":     s.findingPage,
+		"GET /timeline":         s.timelinesPage,
+		"GET /tenant/{tenant}/timeline/{timeline}": s.timelinePage,
+		"GET /v1/run":              s.listRuns,
+		"GET /v1/run/{id}":         s.showRun,
+		"GET /v1/discrepancy":      s.listDiscrepancies,
+		"GET /v1/discrepancy/{id}": s.showDiscrepancy,
+		"GET /v1/acknowledgement":  s.listAcks,
+	})
+	add(mux, of, auth.Admin, routes{
+		"POST /finding/{id}/ack":          s.ackForm,
+		"POST /finding/{id}/unack":        s.unackForm,
+		"POST /v1/run":                    s.startRun,
+		"POST /v1/discrepancy/{id}/ack":   s.acknowledge,
+		"DELETE /v1/discrepancy/{id}/ack": s.unacknowledge,
+	})
+	add(mux, within, auth.Read, routes{
+		"GET /v1/tenant":                              s.listTenants,
+		"GET /v1/tenant/{tenant}/timeline":            s.listTimelines,
+		"GET /v1/tenant/{tenant}/timeline/{timeline}": s.showTimeline,
+	})
 	s.health(mux)
 	return shaped(mux)
 }

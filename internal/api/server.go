@@ -2,12 +2,15 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
+
+	"redoubt/internal/api/auth"
 )
 
 // Limits of the server.
@@ -21,14 +24,15 @@ const (
 	maxBody       = 64 << 10
 )
 
-// Options are what the server is made from. All but Token, Ready and Log are required.
+// Options are what the server is made from. All but Auth, TLS, Ready and Log are required.
 type Options struct {
 	Ledger  Ledger
 	Starter Starter
 	Pages   Pages
 	Metrics http.Handler
 	Ready   func(context.Context) error // nil: always ready
-	Token   string                      // empty: this machine only
+	Auth    *auth.Checker               // empty: this machine only
+	TLS     *tls.Config                 // nil: not encrypted
 	Log     *slog.Logger                // nil: none
 }
 
@@ -58,12 +62,15 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // finish for a while. It closes l. Without a token it refuses a listener that
 // other machines can reach.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	if s.Token == "" && !loopback(l.Addr()) {
+	if s.Auth.Empty() && !loopback(l.Addr()) {
 		return errors.Join(fmt.Errorf("serve on %s: other machines can reach it: configure a token, or listen on 127.0.0.1", l.Addr()), l.Close())
 	}
 	srv := &http.Server{
 		Handler: s.handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
+	}
+	if s.TLS != nil {
+		l = tls.NewListener(l, s.TLS)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(l) }()

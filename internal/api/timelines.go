@@ -73,12 +73,21 @@ func (s *Server) showTimeline(w http.ResponseWriter, r *http.Request) {
 	s.failWith(w, r, ErrNotFound)
 }
 
-// timelines asks the ledger, once the query has proved to be in order.
+// timelines asks the ledger, once the query has proved to be in order, for
+// those that exist for who asks.
 func (s *Server) timelines(r *http.Request, q *query) ([]finding.TimelineStatus, error) {
 	if err := q.err(); err != nil {
 		return nil, err
 	}
-	return s.Ledger.Timelines(r.Context())
+	all, err := s.Ledger.Timelines(r.Context())
+	who := identity(r)
+	seen := make([]finding.TimelineStatus, 0, len(all))
+	for _, t := range all {
+		if who.Sees(t.TenantID) {
+			seen = append(seen, t)
+		}
+	}
+	return seen, err
 }
 
 // skip drops the first n of a list.

@@ -118,11 +118,25 @@ type Retention struct {
 	Reports Duration `yaml:"reports"` // files in reports.dir
 }
 
-// HTTP is the address of serve and its token.
+// HTTP is the address of serve, and who may ask it.
 type HTTP struct {
-	Listen    string `yaml:"listen"`
-	Token     Secret `yaml:"token"`
-	TokenFile string `yaml:"token_file"` // read by Load into Token
+	Listen     string   `yaml:"listen"`
+	Token      Secret   `yaml:"token"`
+	TokenFile  string   `yaml:"token_file"`  // read by Load into Token
+	TokensFile string   `yaml:"tokens_file"` // see LoadTokens
+	JWTKeys    []string `yaml:"jwt_keys"`    // files of public keys, PEM
+	TLS        TLS      `yaml:"tls"`
+}
+
+// TLS is the certificate of serve; without one it is not encrypted.
+type TLS struct {
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+}
+
+// Guarded reports whether something is configured that asks who it is.
+func (h HTTP) Guarded() bool {
+	return h.Token != "" || h.TokenFile != "" || h.TokensFile != "" || len(h.JWTKeys) > 0
 }
 
 // Log is the form and level of the log on stderr.

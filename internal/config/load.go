@@ -129,11 +129,14 @@ func readSmall(path string) ([]byte, error) {
 
 // resolve makes paths absolute, relative to dir.
 func (c *Config) resolve(dir string) {
-	for _, p := range []*string{&c.DataDir, &c.Scratch.Dir, &c.Reports.Dir, &c.HTTP.TokenFile, &c.Metrics.Textfile, &c.WALBackup.Prefetch.Dir} {
+	for _, p := range []*string{&c.DataDir, &c.Scratch.Dir, &c.Reports.Dir, &c.HTTP.TokenFile, &c.HTTP.TokensFile, &c.HTTP.TLS.CertFile, &c.HTTP.TLS.KeyFile, &c.Metrics.Textfile, &c.WALBackup.Prefetch.Dir} {
 		*p = under(dir, *p)
 	}
 	for major, p := range c.PgBin {
 		c.PgBin[major] = under(dir, p)
+	}
+	for i := range c.HTTP.JWTKeys {
+		c.HTTP.JWTKeys[i] = under(dir, c.HTTP.JWTKeys[i])
 	}
 	c.WALBackup.resolve(dir)
 	for i := range c.Sources {

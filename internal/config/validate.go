@@ -221,44 +221,6 @@ func validatePushgateway(s string, d *document) {
 	}
 }
 
-func validateHTTP(c *Config, d *document) {
-	_, port, err := net.SplitHostPort(c.HTTP.Listen)
-	if err != nil || port == "" {
-		d.fail("http.listen", "%q is no address: write host:port, such as 127.0.0.1:8480", c.HTTP.Listen)
-		return
-	}
-	if c.HTTP.Token != "" && c.HTTP.TokenFile != "" {
-		d.fail("http.token", "http.token_file is set too: keep one")
-	}
-	if !Loopback(c.HTTP.Listen) && c.HTTP.Token == "" && c.HTTP.TokenFile == "" {
-		d.fail("http.listen", "%q can be reached from other machines: set http.token_file (or http.token), or listen on 127.0.0.1", c.HTTP.Listen)
-	}
-	if c.HTTP.TokenFile == "" {
-		checkToken(c, d)
-	}
-}
-
-const minToken = 16
-
-// checkToken refuses tokens that can be guessed or that no header can carry.
-func checkToken(c *Config, d *document) {
-	t, path := c.HTTP.Token.Reveal(), "http.token"
-	if c.HTTP.TokenFile != "" {
-		path = "http.token_file"
-	} else if t == "" {
-		return
-	}
-	if len(d.faults) > 0 {
-		return
-	}
-	if len(t) < minToken {
-		d.fail(path, "the token has %d bytes: use at least %d random ones", len(t), minToken)
-	}
-	if strings.ContainsFunc(t, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		d.fail(path, "the token has spaces or other bytes that a header cannot carry: use letters and digits")
-	}
-}
-
 // Loopback reports whether a listen address can be reached from this machine only.
 func Loopback(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
