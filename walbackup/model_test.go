@@ -28,14 +28,7 @@ var modelID = names.ID{Tenant: "prod", Timeline: "main"}
 
 // head is the first page of a segment, which tells segments apart.
 func head(tli pg.TLI, n pg.SegmentNo, system uint64) []byte {
-	b := make([]byte, headSize)
-	binary.LittleEndian.PutUint16(b, 0xD110) // 15
-	binary.LittleEndian.PutUint16(b[2:], 0x0002)
-	binary.LittleEndian.PutUint32(b[4:], uint32(tli))
-	binary.LittleEndian.PutUint64(b[8:], uint64(n.Start(segSize)))
-	binary.LittleEndian.PutUint64(b[24:], system)
-	binary.LittleEndian.PutUint32(b[32:], segSize)
-	binary.LittleEndian.PutUint32(b[36:], 8192)
+	b := pgtest.SegmentHead(tli, n, segSize, system)
 	binary.LittleEndian.PutUint64(b[100:], uint64(n)*0x9E3779B97F4A7C15) // a payload
 	return b
 }

@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"io/fs"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"redoubt/internal/pg"
+	"redoubt/internal/pgtest"
 	"redoubt/walbackup/names"
 )
 
@@ -26,15 +26,7 @@ var id = names.ID{Tenant: "prod", Timeline: "main"}
 
 // segment is a file of zeros behind the long header of a segment.
 func segment(tli pg.TLI, n pg.SegmentNo, sysid uint64) []byte {
-	b := make([]byte, size)
-	binary.LittleEndian.PutUint16(b, 0xD110) // 15
-	binary.LittleEndian.PutUint16(b[2:], 0x0002)
-	binary.LittleEndian.PutUint32(b[4:], uint32(tli))
-	binary.LittleEndian.PutUint64(b[8:], uint64(n.Start(size)))
-	binary.LittleEndian.PutUint64(b[24:], sysid)
-	binary.LittleEndian.PutUint32(b[32:], size)
-	binary.LittleEndian.PutUint32(b[36:], 8192)
-	return b
+	return append(pgtest.SegmentHead(tli, n, size, sysid), make([]byte, size-8192)...)
 }
 
 func write(t *testing.T, path string, data []byte) {
