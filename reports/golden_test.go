@@ -18,6 +18,20 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
+// Gaps that a scan does not list are told of, in text and on pages.
+func TestFurtherGaps(t *testing.T) {
+	s := finding.ScanTimeline{Tenant: "ten", Timeline: "tl", SegmentSize: 16 << 20, MissingUnlisted: 4}
+	text := textOf(t, func(w io.Writer) error {
+		return ScanText(w, finding.Scan{Verdict: finding.Findings, Timelines: []finding.ScanTimeline{s}}, TextOptions{})
+	})
+	page := textOf(t, func(w io.Writer) error { return Timeline(w, TimelinePage{Timeline: finding.TimelineStatus{Scan: &s}}) })
+	for _, got := range []string{text, page} {
+		if !strings.Contains(got, "4 segments in further gaps") || strings.Contains(got, `"/finding/"`) {
+			t.Errorf("further gaps:\n%s", got)
+		}
+	}
+}
+
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name)

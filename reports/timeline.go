@@ -36,6 +36,10 @@ func (v *view) addTimeline(t *finding.RunTimeline) {
 
 func (v *view) addScan(timeline string, s *finding.ScanTimeline) {
 	v.addGaps(timeline, s.Gaps, "archive scan")
+	if n := s.MissingUnlisted; n > 0 {
+		v.Gaps = append(v.Gaps, gapView{Timeline: timeline, Size: bytesOf(uint64(n) * uint64(s.SegmentSize)), Status: gapMissing,
+			Segments: count(n, "segment") + " in further gaps", Source: "archive scan"})
+	}
 	for _, d := range s.Damaged {
 		v.Damaged = append(v.Damaged, damagedView{timeline, plain(d.Segment), plain(d.Reason), plain(d.ID), ackWords(d.Acknowledged)})
 	}
@@ -62,12 +66,15 @@ func (v *view) addLostWrites(timeline string, lost []finding.StaleImage) {
 	}
 }
 
+// gapMissing is the status of a gap that has none, and of those not listed.
+const gapMissing = "missing"
+
 // addGaps lists gaps; one that a scan and a span both met is listed once.
 func (v *view) addGaps(timeline string, gaps []finding.Gap, source string) {
 	for _, g := range gaps {
 		status := plain(g.Status)
 		if status == "" {
-			status = "missing"
+			status = gapMissing
 		}
 		r := pg.Range{From: g.From, To: g.To}
 		gap := gapView{timeline, g.From.String(), g.To.String(), bytesOf(r.Bytes()), status, segmentsOf(g.Segments), source, plain(g.ID), ackWords(g.Acknowledged)}

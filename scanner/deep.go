@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"redoubt/internal/finding"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
 	"redoubt/internal/pg/walfile"
@@ -330,7 +329,10 @@ func (d *deep) remark(segment, damage, doubt string) {
 	}
 	d.noted[segment] = true
 	if damage != "" {
-		d.s.damaged = append(d.s.damaged, finding.Damaged{Segment: segment, Reason: damage})
+		if d.s.hurt > maxDamaged {
+			return // it may have been counted by the listing
+		}
+		d.s.damage(segment, damage)
 		return
 	}
 	d.s.doubt("segment %s %s", segment, doubt)

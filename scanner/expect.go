@@ -116,17 +116,24 @@ func (s *survey) of(tli pg.TLI) runs {
 }
 
 // gaps are the runs of expected segments that are not there, by TLI and
-// number. At most maxNames segments of each are named.
-func (x *expectation) gaps(s *survey) []finding.Gap {
-	out := []finding.Gap{}
+// number; unlisted counts the segments in those beyond maxGaps, or beyond
+// maxNamed names. At most maxNames segments of each are named.
+func (x *expectation) gaps(s *survey) (out []finding.Gap, unlisted int64) {
+	out = []finding.Gap{}
+	named := 0
 	for _, tli := range sortedKeys(x.expected) {
 		for _, r := range x.expected[tli].minus(s.of(tli)) {
+			if len(out) == maxGaps || named >= maxNamed {
+				unlisted += r.len()
+				continue
+			}
 			g := finding.Gap{From: r.from.Start(s.size), To: r.to.Start(s.size), Segments: []string{}, Status: "missing"}
 			for n := r.from; n < r.to && len(g.Segments) < maxNames; n++ {
 				g.Segments = append(g.Segments, pg.SegmentName(tli, n, s.size))
 			}
 			out = append(out, g)
+			named += len(g.Segments)
 		}
 	}
-	return out
+	return out, unlisted
 }

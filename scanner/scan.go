@@ -46,7 +46,7 @@ func scan(ctx context.Context, w WAL, opt *Options, s *survey, r *Result) error 
 	}
 	s.identity, s.size = id, id.SegmentSize
 	r.SegmentSize = id.SegmentSize
-	complete := s.look(ctx, w)
+	complete := s.look(ctx, w, opt.Listing)
 	r.ObjectsListed = s.objects
 	if !complete || ctx.Err() != nil {
 		return nil
@@ -59,7 +59,7 @@ func scan(ctx context.Context, w WAL, opt *Options, s *survey, r *Result) error 
 	if r.Expected == 0 {
 		s.doubt("no segment is expected in the range asked for: nothing was checked")
 	}
-	r.Gaps = x.gaps(s)
+	r.Gaps, r.MissingUnlisted = x.gaps(s)
 	if err := requeue(ctx, w, opt, s, r.Gaps); err != nil {
 		return err
 	}
@@ -142,9 +142,9 @@ func requeue(ctx context.Context, w WAL, opt *Options, s *survey, gaps []finding
 // finish moves what was collected into the result, in order, bounded, and with ids.
 func finish(s *survey, r *Result) {
 	slices.SortStableFunc(s.damaged, func(a, b finding.Damaged) int { return cmp.Compare(a.Segment, b.Segment) })
-	r.Damaged = append(r.Damaged, s.damaged[:min(len(s.damaged), maxDamaged)]...)
-	if more := len(s.damaged) - maxDamaged; more > 0 {
-		r.Damaged = append(r.Damaged, finding.Damaged{Reason: fmt.Sprintf("and %d more", more)})
+	r.Damaged = append(r.Damaged, s.damaged...)
+	if more := s.hurt - int64(len(s.damaged)); more > 0 {
+		r.Damaged = append(r.Damaged, finding.Damaged{Reason: fmt.Sprintf("and at least %d more", more)})
 	}
 	slices.Sort(s.unexpected)
 	r.Unexpected = append(r.Unexpected, s.unexpected...)

@@ -13,7 +13,9 @@ import (
 
 // Bounds on what a report names; what is beyond them is counted.
 const (
-	maxNames      = 10_000 // segments named in one gap
+	maxGaps       = 10_000
+	maxNames      = 10_000  // segments named in one gap
+	maxNamed      = 100_000 // in all gaps; the one that goes beyond it is the last
 	maxUnexpected = 1_000
 	maxDamaged    = 10_000
 	maxReasons    = 100
@@ -29,21 +31,31 @@ type survey struct {
 	histories  map[pg.TLI]wal.History
 	listed     map[pg.TLI][]walfile.Entry // history files, read after the listing
 	damaged    []finding.Damaged
+	hurt       int64 // damaged segments, also those not named
 	unexpected []string
 	strays     int64 // unexpected objects, also those not named
 	reasons    []string
 	doubts     int64 // reasons, also those not kept
 }
 
+// toldEvery is after how many objects the progress of a listing is told.
+const toldEvery = 1000
+
 // look lists everything. It returns false if the listing broke off: then it
 // can't be told what is missing.
-func (s *survey) look(ctx context.Context, w WAL) bool {
+func (s *survey) look(ctx context.Context, w WAL, told func(objects int64)) bool {
+	if told == nil {
+		told = func(int64) {}
+	}
+	defer func() { told(s.objects) }()
 	for e, err := range w.List(ctx) {
 		if err != nil {
 			s.doubt("the listing broke off: %v", err)
 			return false
 		}
-		s.objects++
+		if s.objects++; s.objects%toldEvery == 0 {
+			told(s.objects)
+		}
 		s.see(e)
 		if len(s.present) > maxTLIs || len(s.listed) > maxTLIs {
 			s.doubt("there are files of more than %d TLIs; this is not one cluster's archive", maxTLIs)
@@ -75,14 +87,16 @@ func (s *survey) seeSegment(e walfile.Entry) {
 	}
 	switch {
 	case e.Size == 0:
-		s.damage(e, "the object is empty")
+		s.damage(e.Name(), "the object is empty")
 	case e.Compression == walfile.None && e.Size != s.size:
-		s.damage(e, fmt.Sprintf("it holds %d of %d bytes", e.Size, s.size))
+		s.damage(e.Name(), fmt.Sprintf("it holds %d of %d bytes", e.Size, s.size))
 	}
 }
 
-func (s *survey) damage(e walfile.Entry, reason string) {
-	s.damaged = append(s.damaged, finding.Damaged{Segment: e.Name(), Reason: reason})
+func (s *survey) damage(segment, reason string) {
+	if s.hurt++; s.hurt <= maxDamaged {
+		s.damaged = append(s.damaged, finding.Damaged{Segment: segment, Reason: reason})
+	}
 }
 
 func (s *survey) stray(what string) {

@@ -86,6 +86,9 @@ type Options struct {
 	// Settle is waited, once, before segments that the listing did not show are
 	// looked up again: they may be on their way.
 	Settle time.Duration
+	// Listing, if not nil, is told how many objects were listed, from time to
+	// time and at the end of the listing.
+	Listing func(objects int64)
 	// Progress, if not nil, is told how many segments of those found a deep
 	// scan is done with. It is not called by two goroutines at once.
 	Progress func(done, total int64)

@@ -25,7 +25,7 @@ import (
 // and its death are what is tested. The process is the test binary under
 // another name (main calls os.Exit like any main).
 func TestMain(m *testing.M) {
-	testscript.Main(tidy{m}, map[string]func(){"redoubt": main, "lay-out": layOut, "etcd-member": etcdMember})
+	testscript.Main(tidy{m}, map[string]func(){"redoubt": main, "lay-out": layOut, "peak": peak, "etcd-member": etcdMember})
 }
 
 // tidy removes what the tests share.

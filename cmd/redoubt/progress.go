@@ -88,6 +88,19 @@ func (p *progress) counted(what string) func(done, total int64) {
 	}
 }
 
+// growing shows how many units there are so far, of a number that is not
+// known; on a terminal only.
+func (p *progress) growing(what string) func(n int64) {
+	return func(n int64) {
+		if p.w == nil || !p.live {
+			return
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		_, _ = fmt.Fprintf(p.w, "\r\x1b[K%s %s", humanize.Comma(n), what)
+	}
+}
+
 // end clears the line.
 func (p *progress) end() {
 	if p.w != nil && p.live {

@@ -109,6 +109,7 @@ func (f *scanFlags) run(cmd *cobra.Command) (err error) {
 				return err
 			}
 		}
+		opt.Listing = prog.growing("objects of " + c.t.Tenant() + "/" + c.t.ID() + " listed")
 		opt.Progress = prog.counted("segments of " + c.t.Tenant() + "/" + c.t.ID() + " read")
 		r, err := scanTimeline(ctx, c.t, c.backups, opt)
 		if ctx.Err() != nil {

@@ -175,9 +175,9 @@ func (t *ScanTimeline) Acknowledged() int64 {
 }
 
 func (t *ScanTimeline) acknowledgedGaps() (n int64) {
-	for _, g := range t.Gaps {
-		if g.Status == Acknowledged {
-			n += max(1, int64(len(g.Segments)))
+	for i := range t.Gaps {
+		if g := &t.Gaps[i]; g.Status == Acknowledged {
+			n += t.segmentsIn(g)
 		}
 	}
 	return n

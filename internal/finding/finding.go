@@ -282,10 +282,12 @@ type ScanTimeline struct {
 	SegmentSize int64     `json:"segment_size"`
 	Expected    int64     `json:"expected"` // segments
 	Present     int64     `json:"present"`  // segments
-	Gaps        []Gap     `json:"gaps"`
+	Gaps        []Gap     `json:"gaps"`     // at most 10,000
 	Damaged     []Damaged `json:"damaged"`
 	Unexpected  []string  `json:"unexpected"`
 	Reasons     []string  `json:"reasons,omitempty"` // what could not be checked
+	// MissingUnlisted is the number of segments in gaps beyond those listed; they count.
+	MissingUnlisted int64 `json:"missing_unlisted,omitempty"`
 	// Dialect of the WAL, by a deep scan: postgres or neon; mixed where records
 	// are of the one and of the other, unknown where none tells or one is of neither.
 	Dialect string `json:"dialect,omitempty"`

@@ -57,14 +57,24 @@ func (g Gap) Counts() bool {
 	return true
 }
 
-// MissingSegments is the number of segments in the gaps that count. A gap
-// without names counts as one.
+// MissingSegments is the number of segments in the gaps that count, and in
+// those that are not listed.
 func (t *ScanTimeline) MissingSegments() int64 {
-	var n int64
-	for _, g := range t.Gaps {
-		if g.Counts() {
-			n += max(1, int64(len(g.Segments)))
+	n := t.MissingUnlisted
+	for i := range t.Gaps {
+		if t.Gaps[i].Counts() {
+			n += t.segmentsIn(&t.Gaps[i])
 		}
+	}
+	return n
+}
+
+// segmentsIn is the number of segments in a gap, of which only the first are
+// named if it is very long. A gap without names counts as one.
+func (t *ScanTimeline) segmentsIn(g *Gap) int64 {
+	n := max(1, int64(len(g.Segments)))
+	if t.SegmentSize > 0 && g.To > g.From {
+		n = max(n, int64(uint64(g.To-g.From)/uint64(t.SegmentSize)))
 	}
 	return n
 }
