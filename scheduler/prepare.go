@@ -64,13 +64,13 @@ func (b *batch) pick(ctx context.Context) (picks []ledger.TimelineKey, reasons [
 	if err := b.Store.SeeTimelines(ctx, time.Now(), timelines); err != nil {
 		return nil, nil, err
 	}
-	again, gone, err := b.picksAgain(ctx, timelines)
-	if err != nil || again != nil || gone != nil {
-		return again, append(reasons, gone...), err
-	}
 	candidates, err := b.candidates(ctx, timelines)
 	if err != nil {
 		return nil, nil, err
+	}
+	again, gone, err := b.picksAgain(ctx, candidates)
+	if err != nil || again != nil || gone != nil {
+		return again, append(reasons, gone...), err
 	}
 	for _, c := range Pick(candidates, b.job.Timelines, b.job.Patience, b.seed, b.started) {
 		picks = append(picks, c.TimelineKey)
@@ -100,7 +100,8 @@ func (b *batch) mine(l Listing) (out []ledger.Timeline, reasons []string) {
 	return out, reasons
 }
 
-// candidates joins the listed timelines with what the ledger knows of them.
+// candidates joins the listed timelines with what the ledger knows of them:
+// that recovery made one, no catalog knows.
 func (b *batch) candidates(ctx context.Context, timelines []ledger.Timeline) ([]Candidate, error) {
 	states, err := b.Store.Timelines(ctx, b.job.Name)
 	if err != nil {
@@ -114,7 +115,7 @@ func (b *batch) candidates(ctx context.Context, timelines []ledger.Timeline) ([]
 	for i, t := range timelines {
 		s := known[t.TimelineKey]
 		out[i] = Candidate{
-			TimelineKey: t.TimelineKey, Shadow: t.Shadow,
+			TimelineKey: t.TimelineKey, Shadow: t.Shadow || s.Shadow,
 			LastVerified: s.LastVerifiedAt, RunsWaited: s.RunsWaited, PicksInVain: s.PicksInVain,
 		}
 	}
@@ -123,13 +124,13 @@ func (b *batch) candidates(ctx context.Context, timelines []ledger.Timeline) ([]
 
 // picksAgain are the picks of the job's newest run with the same seed, those
 // that still exist; gone names the others. Both are nil when there was no such run, as for a new seed.
-func (b *batch) picksAgain(ctx context.Context, timelines []ledger.Timeline) (picks []ledger.TimelineKey, gone []string, err error) {
+func (b *batch) picksAgain(ctx context.Context, candidates []Candidate) (picks []ledger.TimelineKey, gone []string, err error) {
 	before, err := b.Store.PicksBySeed(ctx, b.job.Name, b.seed)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, k := range before {
-		if slices.ContainsFunc(timelines, func(t ledger.Timeline) bool { return t.TimelineKey == k && !t.Shadow }) {
+		if slices.ContainsFunc(candidates, func(c Candidate) bool { return c.TimelineKey == k && !c.Shadow }) {
 			picks = append(picks, k)
 			continue
 		}

@@ -53,7 +53,7 @@ func (s *service) state(ctx context.Context) (metrics.State, error) {
 func (s *service) exempt(timelines []ledger.TimelineState) func(ledger.TimelineState) bool {
 	listed := make(map[string]time.Time)
 	for _, t := range timelines {
-		if t.LastSeen.After(listed[t.Source]) {
+		if !t.Shadow && t.LastSeen.After(listed[t.Source]) { // a recovery was seen when it began
 			listed[t.Source] = t.LastSeen
 		}
 	}

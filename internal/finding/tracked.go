@@ -40,16 +40,51 @@ func (a *AckRecord) Holds(at time.Time) bool {
 
 // TimelineStatus is what is known of a timeline.
 type TimelineStatus struct {
-	TenantID          string        `json:"tenant_id"`
-	TimelineID        string        `json:"timeline_id"`
-	Source            string        `json:"source"` // the configured source it is read from
-	Shadow            bool          `json:"shadow"` // made by recovery: never picked
-	FirstSeen         time.Time     `json:"first_seen"`
-	LastSeen          time.Time     `json:"last_seen"`
-	LastPickedAt      *time.Time    `json:"last_picked_at"`
-	LastVerifiedAt    *time.Time    `json:"last_verified_at"` // null: never verified whole
-	LastVerifiedLSN   *pg.LSN       `json:"last_verified_lsn"`
-	OpenDiscrepancies int64         `json:"open_discrepancies"` // neither benign nor acknowledged
-	Scan              *ScanTimeline `json:"scan"`               // the newest; null: never scanned
-	ScannedAt         *time.Time    `json:"scanned_at"`
+	TenantID   string `json:"tenant_id"`
+	TimelineID string `json:"timeline_id"`
+	Source     string `json:"source"` // the configured source it is read from
+	Shadow     bool   `json:"shadow"` // made by recovery: never picked
+	State      State  `json:"state"`
+	// Up to where it has WAL or, while it is recovered, is redone; null: not known.
+	LastRecordLSN      *pg.LSN       `json:"last_record_lsn"`
+	TargetLSN          *pg.LSN       `json:"target_lsn"`           // what recovery is to reach; null: not known yet, or none
+	AncestorTimelineID *string       `json:"ancestor_timeline_id"` // null: none
+	AncestorLSN        *pg.LSN       `json:"ancestor_lsn"`         // where it left its ancestor
+	WALBackupLSN       *pg.LSN       `json:"wal_backup_lsn"`       // null: no agent said
+	Recovery           *Recovery     `json:"recovery"`             // null: not made by recovery
+	FirstSeen          time.Time     `json:"first_seen"`
+	LastSeen           time.Time     `json:"last_seen"`
+	LastPickedAt       *time.Time    `json:"last_picked_at"`
+	LastVerifiedAt     *time.Time    `json:"last_verified_at"` // null: never verified whole
+	LastVerifiedLSN    *pg.LSN       `json:"last_verified_lsn"`
+	OpenDiscrepancies  int64         `json:"open_discrepancies"` // neither benign nor acknowledged
+	Scan               *ScanTimeline `json:"scan"`               // the newest; null: never scanned
+	ScannedAt          *time.Time    `json:"scanned_at"`
+}
+
+// State is what a timeline is doing. Those that recovery did not make are active.
+type State string
+
+// The states. A deleted timeline is seen only if the archive still has WAL of it.
+const (
+	StateRecovering State = "recovering"
+	StateActive     State = "active"
+	StateFailed     State = "failed"
+	StateCancelled  State = "cancelled"
+	StateDeleting   State = "deleting"
+	StateDeleted    State = "deleted"
+)
+
+// Recovery is how a timeline was made, or is being made.
+type Recovery struct {
+	Base      string     `json:"base"`     // name of the snapshot
+	BaseLSN   pg.LSN     `json:"base_lsn"` // at which it is consistent
+	FromLSN   *pg.LSN    `json:"from_lsn"` // as asked for; null: by WAL alone
+	ToLSN     *pg.LSN    `json:"to_lsn"`   // as asked for
+	ToTime    *time.Time `json:"to_time"`  // as asked for
+	Reason    string     `json:"reason"`   // why it failed
+	Directory string     `json:"directory"`
+	CreatedAt time.Time  `json:"created_at"`
+	StartedAt *time.Time `json:"started_at"` // null: it waits for others
+	EndedAt   *time.Time `json:"ended_at"`
 }

@@ -233,7 +233,7 @@ func TestDocumentedQueriesRun(t *testing.T) {
 			t.Errorf("%s: %v", q, err)
 		}
 	}
-	for _, table := range []string{"runs", "picks", "spans", "discrepancies", "sightings", "timelines", "segments", "jobs", "acknowledgements", "pruned_runs"} {
+	for _, table := range []string{"runs", "picks", "spans", "discrepancies", "sightings", "timelines", "segments", "jobs", "acknowledgements", "pruned_runs", "recoveries"} {
 		if !strings.Contains(string(doc), "| `"+table+"` |") || len(columns(t, l, table)) == 0 {
 			t.Errorf("table %s is not there or not documented", table)
 		}

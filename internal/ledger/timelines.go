@@ -34,7 +34,8 @@ type TimelineState struct {
 	ScannedAt         time.Time
 }
 
-// SeeTimelines writes down which timelines exist.
+// SeeTimelines writes down which timelines exist. One
+// that recovery made is a shadow, whatever a catalog says.
 func (l *Ledger) SeeTimelines(ctx context.Context, at time.Time, timelines []Timeline) error {
 	return l.update(ctx, "note timelines", func(tx *sql.Tx) error {
 		for _, t := range timelines {
@@ -47,8 +48,9 @@ func (l *Ledger) SeeTimelines(ctx context.Context, at time.Time, timelines []Tim
 }
 
 func seeTimeline(ctx context.Context, tx *sql.Tx, at time.Time, t Timeline) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO timelines (tenant, timeline, source, shadow, first_seen, last_seen) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
-		ON CONFLICT (tenant, timeline) DO UPDATE SET source = ?3, shadow = ?4, last_seen = ?5`,
+	_, err := tx.ExecContext(ctx, `INSERT INTO timelines (tenant, timeline, source, shadow, first_seen, last_seen) 
+		VALUES (?1, ?2, ?3, ?4 OR EXISTS (SELECT 1 FROM recoveries WHERE tenant = ?1 AND timeline = ?2), ?5, ?5)
+		ON CONFLICT (tenant, timeline) DO UPDATE SET source = ?3, shadow = excluded.shadow, last_seen = ?5`,
 		t.Tenant, t.Timeline, t.Source, t.Shadow, timeText(at))
 	return err
 }
