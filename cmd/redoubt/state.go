@@ -172,19 +172,48 @@ func apiError(err error) error {
 
 func (l apiLedger) Timelines(ctx context.Context) ([]finding.TimelineStatus, error) {
 	found, err := l.Ledger.Timelines(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	made, err := l.Recoveries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	recoveries := make(map[[2]string]*ledger.Recovery, len(made))
+	for i := range made {
+		recoveries[[2]string{made[i].Tenant, made[i].Timeline}] = &made[i]
+	}
 	out := make([]finding.TimelineStatus, 0, len(found))
 	for _, t := range found {
 		a := finding.TimelineStatus{
-			TenantID: t.Tenant, TimelineID: t.Timeline.Timeline, Source: t.Source, Shadow: t.Shadow, FirstSeen: t.FirstSeen, LastSeen: t.LastSeen,
-			LastPickedAt: given(t.LastPickedAt), LastVerifiedAt: given(t.LastVerifiedAt), OpenDiscrepancies: t.OpenDiscrepancies,
-			Scan: t.Scan, ScannedAt: given(t.ScannedAt),
+			TenantID: t.Tenant, TimelineID: t.Timeline.Timeline, Source: t.Source, Shadow: t.Shadow, State: finding.StateActive, FirstSeen: t.FirstSeen, LastSeen: t.LastSeen,
+			LastPickedAt: given(t.LastPickedAt), LastVerifiedAt: given(t.LastVerifiedAt), LastVerifiedLSN: known(t.LastVerifiedLSN),
+			OpenDiscrepancies: t.OpenDiscrepancies, Scan: t.Scan, ScannedAt: given(t.ScannedAt),
 		}
-		if t.LastVerifiedLSN != pg.InvalidLSN {
-			a.LastVerifiedLSN = &t.LastVerifiedLSN
+		if r := recoveries[[2]string{t.Tenant, t.Timeline.Timeline}]; r != nil {
+			recovered(&a, r)
 		}
 		out = append(out, a)
 	}
-	return out, err
+	return out, nil
+}
+
+// recovered adds how a timeline was made.
+func recovered(a *finding.TimelineStatus, r *ledger.Recovery) {
+	a.State, a.AncestorTimelineID, a.AncestorLSN = r.State, &r.Ancestor, known(r.AncestorLSN)
+	a.TargetLSN, a.LastRecordLSN = known(r.TargetLSN), known(r.LastRecordLSN)
+	a.Recovery = &finding.Recovery{
+		Base: r.Base, BaseLSN: r.BaseLSN, FromLSN: known(r.FromLSN), ToLSN: known(r.ToLSN), ToTime: given(r.ToTime), Reason: r.Reason,
+		Directory: r.Directory, CreatedAt: r.CreatedAt, StartedAt: given(r.StartedAt), EndedAt: given(r.EndedAt),
+	}
+}
+
+// known is nil for the zero LSN.
+func known(l pg.LSN) *pg.LSN {
+	if l == pg.InvalidLSN {
+		return nil
+	}
+	return &l
 }
 
 // given is nil for the zero time.
