@@ -256,15 +256,12 @@ func source(d local.Dir, f *local.File) Source {
 }
 
 // access counts an access to the bucket. Answers are no failures.
-func (a *Agent) access(op string, err error) {
+func (a *Agent) access(err error) {
 	failed := err != nil
 	for _, answer := range []error{ErrConflict, ErrFileGone, ErrRefused, ErrAbsent, context.Canceled} {
 		failed = failed && !errors.Is(err, answer)
 	}
 	a.ratio.add(time.Since(a.start), failed)
-	if failed {
-		a.Counters.StorageError(op)
-	}
 }
 
 // campaign stands for election, leads, and stands again, until ctx ends.

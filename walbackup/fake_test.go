@@ -488,9 +488,8 @@ func (c *count) get(what string) int {
 	return c.n[what]
 }
 
-func (c *count) Upload(result string)   { c.inc("upload " + result) }
-func (c *count) StorageError(op string) { c.inc("error " + op) }
-func (c *count) FileMissing()           { c.inc("missing") }
-func (c *count) Conflict()              { c.inc("conflict") }
-func (c *count) Retired(result string)  { c.inc(result) }
-func (c *count) Requested()             { c.inc("requested") }
+func (c *count) Upload(result string)  { c.inc("upload " + result) }
+func (c *count) FileMissing()          { c.inc("missing") }
+func (c *count) Conflict()             { c.inc("conflict") }
+func (c *count) Retired(result string) { c.inc(result) }
+func (c *count) Requested()            { c.inc("requested") }

@@ -65,7 +65,7 @@ func (l *leader) holes() []names.Segment {
 // fill takes a file for done if it is in the bucket, and asks for it if not.
 func (l *leader) fill(ctx context.Context, name string) {
 	_, err := l.objects.Stored(ctx, name)
-	l.a.access("stat", err)
+	l.a.access(err)
 	if err == nil {
 		l.log.Info("a segment that is not here is in the bucket", "segment", name)
 		l.have(ctx, name)
@@ -122,7 +122,7 @@ func (l *leader) partial(ctx context.Context, src Source, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, l.a.cfg.Attempt)
 	defer cancel()
 	err := l.objects.Replace(ctx, name, src)
-	l.a.access("put", err)
+	l.a.access(err)
 	if err != nil {
 		return fmt.Errorf("store %s: %w", name, err)
 	}

@@ -115,7 +115,6 @@ type Journal interface {
 // Counters count what happens.
 type Counters interface {
 	Upload(result string) // uploaded, already_there, conflict, missing, refused, error
-	StorageError(op string)
 	FileMissing()
 	Conflict()
 	Retired(result string) // removed, marked_done, would_remove

@@ -216,12 +216,12 @@ func (r *retirer) verify(ctx context.Context, dir local.Dir, f *local.File) erro
 		return nil
 	}
 	err := r.objects.Compare(ctx, f.Name, source(dir, f))
-	r.a.access("get", err)
+	r.a.access(err)
 	if err != nil {
 		return err
 	}
 	stored, err := r.objects.Stored(ctx, f.Name)
-	r.a.access("stat", err)
+	r.a.access(err)
 	if err != nil {
 		return err
 	}

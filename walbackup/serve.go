@@ -70,10 +70,10 @@ func (a *Agent) answer(ctx context.Context, r requests.Request) error {
 		return err
 	}
 	if _, err := objects.Stored(ctx, r.Segment); err == nil && l == nil {
-		a.access("stat", nil)
+		a.access(nil)
 		return nil // the leader will see it
 	} else if !here {
-		a.access("stat", err)
+		a.access(err)
 		if errors.Is(err, ErrAbsent) {
 			return nil // others may have it
 		}

@@ -100,7 +100,7 @@ func (a *Agent) put(ctx context.Context, objects Objects, id names.ID, f *local.
 		return Placed{Stored: stored}, nil
 	}
 	placed, err := objects.PutOnce(ctx, f.Name, src)
-	a.access("put", err)
+	a.access(err)
 	if err != nil {
 		return placed, err
 	}
@@ -119,7 +119,7 @@ func (a *Agent) remembered(ctx context.Context, objects Objects, id names.ID, f 
 		return 0, false
 	}
 	stored, err = objects.Stored(ctx, f.Name)
-	a.access("stat", err)
+	a.access(err)
 	return stored, err == nil && stored == was.Stored
 }
 
@@ -127,7 +127,7 @@ func (a *Agent) remembered(ctx context.Context, objects Objects, id names.ID, f 
 // agent may have put it there.
 func (l *leader) elsewhere(ctx context.Context, t *task) (Placed, error) {
 	stored, err := l.objects.Stored(ctx, t.name)
-	l.a.access("stat", err)
+	l.a.access(err)
 	if errors.Is(err, ErrAbsent) {
 		return Placed{}, fmt.Errorf("%s: %w", t.name, ErrFileGone)
 	}

@@ -27,6 +27,7 @@ const (
 type requeuer struct {
 	client *coord.Client
 	queue  *requests.Queue
+	asked  func() // called for each segment that was not asked for before
 }
 
 var _ scanner.Requeuer = (*requeuer)(nil)
@@ -54,7 +55,7 @@ func (s *site) requeuer(ctx context.Context) (*requeuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.agents = &requeuer{client: client, queue: requests.New(client)}
+	s.agents = &requeuer{client: client, queue: requests.New(client), asked: s.asked}
 	return s.agents, nil
 }
 
@@ -103,7 +104,10 @@ func (q *requeuer) ask(ctx context.Context, k requests.Key) (claimed bool, err e
 	if r, ok, err := q.queue.Get(ctx, k); err != nil || ok && !r.Done && r.ClaimedBy != "" {
 		return err == nil, err
 	}
-	_, err = q.queue.Ask(ctx, k, "scanner", "the bucket lacks it")
+	added, err := q.queue.Ask(ctx, k, "scanner", "the bucket lacks it")
+	if added {
+		q.asked()
+	}
 	return false, err
 }
 

@@ -95,6 +95,7 @@ func openService(path string) (*service, error) {
 	s.metrics = metrics.New(metrics.Options{
 		State: s.state, EveryTimeline: cfg.Metrics.PerTimeline == "all", Version: versionString(), Log: log,
 	})
+	s.site.asked = s.metrics.Requested
 	s.runner = &scheduler.Runner{
 		Store: l, Catalog: s.site, Verify: s.site.verify, Scan: s.site.scan, Log: log,
 		Transient: unreachable,
@@ -217,7 +218,7 @@ func (f *runFlags) run(cmd *cobra.Command) (err error) {
 		o.Seed = &f.seed
 	}
 	s.showProgress(prog)
-	run, path, err := s.batch(cmd.Context(), job, o)
+	run, path, err := s.batch(storage.Observing(cmd.Context(), s.metrics.Access), job, o)
 	prog.end()
 	switch {
 	case errors.Is(err, ledger.ErrRunning), errors.Is(err, scheduler.ErrOtherSeed):

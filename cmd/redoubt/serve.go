@@ -16,6 +16,7 @@ import (
 	"redoubt/internal/config"
 	"redoubt/internal/finding"
 	"redoubt/internal/ledger"
+	"redoubt/internal/storage"
 	"redoubt/reports"
 	"redoubt/scheduler"
 )
@@ -37,7 +38,7 @@ is configured.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, s.Close()) }()
-			return s.serve(cmd.Context())
+			return s.serve(storage.Observing(cmd.Context(), s.metrics.Access))
 		},
 	}
 	cmd.Flags().StringVarP(&path, "config", "c", "redoubt.yaml", "configuration file")

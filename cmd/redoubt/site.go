@@ -26,6 +26,7 @@ import (
 type site struct {
 	cfg    *config.Config
 	ledger *ledger.Ledger
+	asked  func() // counts segments that agents are asked for
 
 	mu       sync.Mutex
 	archives map[string]*archive.Archive // by source
@@ -36,7 +37,7 @@ type site struct {
 var _ scheduler.Catalog = (*site)(nil)
 
 func newSite(cfg *config.Config, l *ledger.Ledger) *site {
-	return &site{cfg: cfg, ledger: l, archives: make(map[string]*archive.Archive)}
+	return &site{cfg: cfg, ledger: l, asked: func() {}, archives: make(map[string]*archive.Archive)}
 }
 
 func (s *site) Close() error {

@@ -68,7 +68,8 @@ func runAgent(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	store, err := openBackup(ctx, cfg)
+	counters := metrics.NewBackup(versionString())
+	store, err := openBackup(storage.Observing(ctx, counters.Access), cfg)
 	if err != nil {
 		return err
 	}
@@ -88,7 +89,6 @@ func runAgent(ctx context.Context, path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, book.Close()) }()
-	counters := metrics.NewBackup(versionString())
 	agent := walbackup.New(ctx, agentConfig(w, log), walbackup.Parts{
 		Local: disk, Bucket: bucket, Etcd: walbackup.Etcd(client), Queue: walbackup.Requests(client), Journal: book, Counters: counters,
 	})

@@ -48,11 +48,11 @@ var (
 // Backup is the metrics of the WAL backup agent. Its methods may be called at
 // the same time.
 type Backup struct {
+	*storageUse
 	own, process *prometheus.Registry
 	state        func() BackupState
 
 	uploads   *prometheus.CounterVec
-	errors    *prometheus.CounterVec
 	retired   *prometheus.CounterVec
 	missing   prometheus.Counter
 	conflicts prometheus.Counter
@@ -66,12 +66,12 @@ func NewBackup(version string) *Backup {
 		own: prometheus.NewRegistry(), process: prometheus.NewRegistry(),
 		state:     func() BackupState { return BackupState{} },
 		uploads:   counters("redoubt_segment_uploads_total", "Attempts to upload a WAL file, by how they ended.", "result"),
-		errors:    counters("redoubt_storage_errors_total", "Accesses to the bucket that failed.", "op"),
 		retired:   counters("redoubt_local_files_retired_total", "Local WAL files that were let go, being safe in the bucket.", "result"),
 		missing:   counter("redoubt_segment_file_missing_total", "Segments found to be neither on this machine nor in the bucket."),
 		conflicts: counter("redoubt_segment_conflicts_total", "Segments of which the bucket has other content."),
-		requeued:  counter("redoubt_segments_requeued_total", "Segments that agents were asked to upload again."),
+		requeued:  requeuedCounter(),
 	}
+	b.storageUse = newStorageUse(b.own)
 	for _, r := range []string{"uploaded", "already_there", "conflict", "missing", "refused", "error"} {
 		b.uploads.WithLabelValues(r)
 	}
@@ -80,7 +80,7 @@ func NewBackup(version string) *Backup {
 		ConstLabels: prometheus.Labels{"version": label(cmp.Or(version, "unknown"))},
 	})
 	build.Set(1)
-	b.own.MustRegister(b, b.uploads, b.errors, b.retired, b.missing, b.conflicts, b.requeued, build)
+	b.own.MustRegister(b, b.uploads, b.retired, b.missing, b.conflicts, b.requeued, build)
 	b.process.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return b
 }
@@ -90,9 +90,6 @@ func (b *Backup) Set(state func() BackupState) { b.state = state }
 
 // Upload counts an attempt of an upload.
 func (b *Backup) Upload(result string) { b.uploads.WithLabelValues(result).Inc() }
-
-// StorageError counts an access to the bucket that failed.
-func (b *Backup) StorageError(op string) { b.errors.WithLabelValues(op).Inc() }
 
 // FileMissing counts a segment that is nowhere.
 func (b *Backup) FileMissing() { b.missing.Inc() }

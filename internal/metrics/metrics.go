@@ -15,6 +15,7 @@ import (
 // Metrics counts what this process does and shows what the ledger knows.
 // Its methods may be called at the same time.
 type Metrics struct {
+	*storageUse
 	own     *prometheus.Registry // redoubt_*
 	process *prometheus.Registry // go_*, process_*: for a scrape only
 	ledger  *ledger
@@ -25,6 +26,7 @@ type Metrics struct {
 	compared     prometheus.Counter
 	unverifiable *prometheus.CounterVec
 	walBytes     prometheus.Counter
+	requeued     prometheus.Counter
 }
 
 // Options configure Metrics.
@@ -50,16 +52,25 @@ func New(o Options) *Metrics {
 		compared:     counter("redoubt_blocks_compared_total", "Blocks compared with what the WAL says."),
 		unverifiable: counters("redoubt_blocks_unverifiable_total", "Blocks that were not verified, by reason.", "reason"),
 		walBytes:     counter("redoubt_wal_replayed_bytes_total", "Bytes of WAL replayed."),
+		requeued:     requeuedCounter(),
 	}
+	m.storageUse = newStorageUse(m.own)
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "redoubt_build_info", Help: "Always 1; the label says which version runs.",
 		ConstLabels: prometheus.Labels{"version": label(cmp.Or(o.Version, "unknown"))},
 	})
 	build.Set(1)
-	m.own.MustRegister(m.ledger, m.runSeconds, m.spans, m.mismatches, m.compared, m.unverifiable, m.walBytes, build)
+	m.own.MustRegister(m.ledger, m.runSeconds, m.spans, m.mismatches, m.compared, m.unverifiable, m.walBytes, m.requeued, build)
 	m.process.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
+
+func requeuedCounter() prometheus.Counter {
+	return counter("redoubt_segments_requeued_total", "Segments that agents were asked to upload again.")
+}
+
+// Requested counts a segment that a scan asked the agents for.
+func (m *Metrics) Requested() { m.requeued.Inc() }
 
 func counter(name, help string) prometheus.Counter {
 	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/aws/smithy-go"
@@ -34,7 +35,7 @@ var _ Bucket = (*cloud)(nil)
 // newCloud opens the bucket of u and lists one object below its path, so that
 // a wrong name or credential is an error here and not a thousand missing
 // objects later. No more is listed: credentials may be for that path only.
-func newCloud(ctx context.Context, u *url.URL) (*cloud, error) {
+func newCloud(ctx context.Context, u *url.URL, idle time.Duration) (*cloud, error) {
 	bare := *u
 	bare.Path, bare.RawPath = "", ""
 	c := &cloud{secrets: secrets(u), memory: u.Scheme == "mem"}
@@ -45,14 +46,17 @@ func newCloud(ctx context.Context, u *url.URL) (*cloud, error) {
 		return nil, errors.New(redactText(text, c.secrets))
 	}
 	c.bucket = b
+	c.boundConnections(idle)
 	prefix := strings.Trim(u.Path, "/")
 	if prefix != "" {
 		prefix += "/"
 	}
-	_, _, err = b.ListPage(ctx, blob.FirstPageToken, 1, &blob.ListOptions{Prefix: prefix})
+	w := watch(ctx, idle) // the client may keep its own context: that one goes on
+	defer w.end()
+	_, _, err = b.ListPage(w.ctx, blob.FirstPageToken, 1, &blob.ListOptions{Prefix: prefix})
 	if err != nil && !errors.Is(err, io.EOF) {
 		_ = b.Close() // the listing is what failed
-		return nil, c.fail(err)
+		return nil, w.explain(c.fail(err))
 	}
 	return c, nil
 }

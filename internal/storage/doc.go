@@ -5,7 +5,7 @@
 // slashes, and can't lead out of it: see ValidateKey. Sub narrows a handle to
 // a prefix, so that who is given one tenant can't reach another.
 //
-// Everything a store can do is in the Bucket interface; faults, retries, rate
+// Everything a store can do is in the Bucket interface; faults, rate
 // limits and metrics are wrappers of it.
 //
 // A directory is not served by gocloud's fileblob, which walks the whole tree

@@ -45,6 +45,8 @@ func cure(err error) string {
 	switch {
 	case errors.Is(err, ErrPermission):
 		return "check the credentials, and that they may list and read there"
+	case errors.Is(err, ErrStalled):
+		return "check the network on the way there; the location's parameter idle_timeout says how long to wait"
 	case errors.Is(err, ErrIrregular):
 		return "put the file itself there"
 	}

@@ -15,13 +15,14 @@ var schemeRE = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://`)
 
 // Open opens a location: s3://bucket/prefix?…, gs://…, azblob://… with the
 // parameters of gocloud.dev/blob, mem:// (for tests), file:///dir or the path
-// of a directory. The bucket or directory must be there.
+// of a directory. The bucket or directory must be there. Of a bucket, the
+// parameter idle_timeout says for how long it may be silent.
 func Open(ctx context.Context, location string) (*Store, error) {
 	if location == "" {
 		return nil, fmt.Errorf("open location: it is empty; give a directory, or a URL such as s3://bucket/prefix?region=eu-central-1")
 	}
 	if !schemeRE.MatchString(location) {
-		return openDirAt(location, location)
+		return openDirAt(ctx, location, location)
 	}
 	u, err := url.Parse(location)
 	if err != nil {
@@ -32,30 +33,34 @@ func Open(ctx context.Context, location string) (*Store, error) {
 		if u.Host != "" && u.Host != "localhost" || u.Path == "" {
 			return nil, fmt.Errorf("open location %s: write an absolute path with three slashes, such as file:///var/wal", Redacted(location))
 		}
-		return openDirAt(u.Path, location)
+		return openDirAt(ctx, u.Path, location)
 	case schemes[scheme]:
 		return openCloud(ctx, u, location)
 	}
 	return nil, fmt.Errorf("open location %s: unknown scheme; want s3://, gs://, azblob://, file:// or the path of a directory", Redacted(location))
 }
 
-func openDirAt(path, location string) (*Store, error) {
+func openDirAt(ctx context.Context, path, location string) (*Store, error) {
 	b, err := openDir(path)
 	if err != nil {
 		return nil, &Error{Op: "open", Location: Redacted(location), Err: err}
 	}
-	return New(b, location), nil
+	return New(observedIn(ctx, b), location), nil
 }
 
 func openCloud(ctx context.Context, u *url.URL, location string) (*Store, error) {
 	prefix := strings.Trim(u.Path, "/")
-	b, err := newCloud(ctx, u)
+	idle, err := takeIdle(u)
+	if err != nil {
+		return nil, &Error{Op: "open", Location: Redacted(location), Err: err}
+	}
+	b, err := newCloud(ctx, u, idle)
 	if err != nil {
 		return nil, &Error{Op: "open", Location: Redacted(location), Err: err}
 	}
 	bare := *u
 	bare.Path, bare.RawPath = "", ""
-	root := New(b, bare.String())
+	root := New(observedIn(ctx, withIdleTimeout(b, idle)), bare.String())
 	if prefix == "" {
 		return root, nil
 	}

@@ -14,7 +14,7 @@ var public = map[string]bool{
 	"accelerate": true, "ssetype": true, "request_checksum_calculation": true, "prefix": true,
 	"response_checksum_validation": true, "rate_limiter_capacity": true, "awssdk": true,
 	"grpc": true, "zonal": true, "domain": true, "protocol": true, "cdn": true, "localemu": true,
-	"storage_account": true, "sslmode": true, "application_name": true,
+	"storage_account": true, idleParameter: true, "sslmode": true, "application_name": true,
 }
 
 // hidden stands where a secret was.

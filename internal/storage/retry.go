@@ -3,8 +3,6 @@ package storage
 import (
 	"context"
 	"fmt"
-	"io"
-	"iter"
 	"math/rand/v2"
 	"time"
 )
@@ -74,73 +72,4 @@ func (r Retry) Do(ctx context.Context, try func() error) error {
 			return fmt.Errorf("%w; before that: %w", ended, err)
 		}
 	}
-}
-
-// WithRetry wraps a bucket so that operations are repeated as r says: a
-// listing goes on behind the last key, a write is repeated if what is written
-// can be rewound (io.Seeker). A write on the condition that the key is free
-// may then find its own earlier attempt: ErrExist, which PutOnce understands.
-// Reads that break off are the reader's to repeat.
-func WithRetry(b Bucket, r Retry) Bucket { return &retried{Bucket: b, r: r} }
-
-type retried struct {
-	Bucket
-	r Retry
-}
-
-func (b *retried) List(ctx context.Context, prefix string, opt ListOptions) iter.Seq2[Object, error] {
-	return func(yield func(Object, error) bool) {
-		last, enough := "", false
-		err := b.r.Do(ctx, func() error {
-			for o, err := range b.Bucket.List(ctx, prefix, opt) {
-				if err != nil {
-					return err
-				}
-				if last != "" && o.Key <= last {
-					continue
-				}
-				last = o.Key
-				if enough = !yield(o, nil); enough {
-					return nil
-				}
-			}
-			return nil
-		})
-		if err != nil && !enough {
-			yield(Object{}, err)
-		}
-	}
-}
-
-func (b *retried) Open(ctx context.Context, key string, offset, length int64) (rc io.ReadCloser, err error) {
-	err = b.r.Do(ctx, func() (err error) {
-		rc, err = b.Bucket.Open(ctx, key, offset, length)
-		return err
-	})
-	return rc, err
-}
-
-func (b *retried) Stat(ctx context.Context, key string) (o Object, err error) {
-	err = b.r.Do(ctx, func() (err error) {
-		o, err = b.Bucket.Stat(ctx, key)
-		return err
-	})
-	return o, err
-}
-
-func (b *retried) Put(ctx context.Context, key string, r io.Reader, opt PutOptions) error {
-	s, ok := r.(io.Seeker)
-	if !ok {
-		return b.Bucket.Put(ctx, key, r, opt)
-	}
-	start, err := s.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return b.Bucket.Put(ctx, key, r, opt)
-	}
-	return b.r.Do(ctx, func() error {
-		if _, err := s.Seek(start, io.SeekStart); err != nil {
-			return &SourceError{Err: err}
-		}
-		return b.Bucket.Put(ctx, key, r, opt)
-	})
 }

@@ -1,6 +1,12 @@
 package storage
 
 import (
+	"context"
+	"net"
+	"net/http"
+	"time"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
@@ -40,4 +46,55 @@ func (c *cloud) inOnePiece(as func(any) bool) error {
 		o.RequestChecksumCalculation = client.Options().RequestChecksumCalculation
 	})
 	return nil
+}
+
+// boundConnections has the connections of an S3 client fail when nothing moves
+// on them for idle while it waits: how far an upload got is seen nowhere else.
+// gocloud hands out its client, but no way to set its options.
+func (c *cloud) boundConnections(idle time.Duration) {
+	var client *s3.Client
+	if !c.bucket.As(&client) {
+		return
+	}
+	h, ok := client.Options().HTTPClient.(*awshttp.BuildableClient)
+	if !ok {
+		return
+	}
+	h = h.WithTransportOptions(func(tr *http.Transport) {
+		dial := tr.DialContext
+		tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return &movingConn{conn, idle}, nil
+		}
+	})
+	*client = *s3.New(client.Options(), func(o *s3.Options) { o.HTTPClient = h })
+}
+
+// movingConn is a connection on which no read or write takes longer than idle.
+// An answer is waited for while a request is still being sent: what is sent
+// puts that off, too.
+type movingConn struct {
+	net.Conn
+	idle time.Duration
+}
+
+func (c *movingConn) Read(p []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(c.idle)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *movingConn) Write(p []byte) (int, error) {
+	if err := c.SetDeadline(time.Now().Add(c.idle)); err != nil {
+		return 0, err
+	}
+	n, err := c.Conn.Write(p)
+	if err == nil {
+		err = c.SetReadDeadline(time.Now().Add(c.idle))
+	}
+	return n, err
 }

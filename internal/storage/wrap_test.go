@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -20,9 +21,8 @@ var quick = storage.Retry{Attempts: 4, Wait: time.Microsecond}
 
 func all(s *storage.Store) *storage.Store {
 	return s.Wrap(func(b storage.Bucket) storage.Bucket {
-		b = storage.Observe(b, func(string, error) {})
-		b = storage.WithLimits(b, storage.Limits{Bytes: 1 << 30, Requests: 1 << 20})
-		return storage.WithRetry(b, quick)
+		b = storage.Observe(b, func(storage.Access) {})
+		return storage.WithLimits(b, storage.Limits{Bytes: 1 << 30, Requests: 1 << 20})
 	})
 }
 
@@ -64,39 +64,6 @@ func TestPutOnceUnderFaults(t *testing.T) {
 }
 
 func TestRetry(t *testing.T) {
-	s := open(t, "mem://")
-	want := []string{}
-	for i := range 10 {
-		key := fmt.Sprintf("k%02d", i)
-		storagetest.Put(t, s, key, []byte(key))
-		want = append(want, key)
-	}
-	n, step := 0, 0
-	faulty, _ := storagetest.Inject(s, func(_ int64, op storagetest.Op, _ string) error {
-		// Each listing fails a little later than the one before.
-		if n++; op == storagetest.OpList && n > step || op == storagetest.OpPut && n%2 == 1 {
-			n, step = 0, step+1
-			return storagetest.ErrInjected
-		}
-		return nil
-	})
-	r := faulty.Wrap(func(b storage.Bucket) storage.Bucket {
-		return storage.WithRetry(b, storage.Retry{Attempts: 50, Wait: time.Microsecond})
-	})
-	var got []string
-	for o, err := range r.List(t.Context(), "", storage.ListOptions{}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, o.Key)
-	}
-	if strings.Join(got, " ") != strings.Join(want, " ") {
-		t.Errorf("listed %q", got)
-	}
-	storagetest.Put(t, r, "new", []byte("content"))
-	if got := storagetest.Get(t, r, "new"); string(got) != "content" {
-		t.Errorf("read %q", got)
-	}
 	for _, final := range []error{storage.ErrPermission, storage.ErrNotExist, context.Canceled} {
 		tries := 0
 		err := quick.Do(t.Context(), func() error { tries++; return fmt.Errorf("x: %w", final) })
@@ -165,42 +132,48 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+// Stores that are opened in an observing context tell of each operation:
+// whether it failed, which no answer is, and how many bytes it moved.
 func TestObserve(t *testing.T) {
 	var mu sync.Mutex
-	seen := map[string]int{}
-	faulty, _ := storagetest.Inject(open(t, "mem://"), func(_ int64, op storagetest.Op, key string) error {
-		switch {
-		case key == "broken" || op == storagetest.OpList:
-			return storagetest.ErrInjected
-		case key == "secret":
-			return storage.ErrPermission
-		}
-		return nil
-	})
-	s := faulty.Wrap(func(b storage.Bucket) storage.Bucket {
-		return storage.Observe(b, func(op string, err error) {
-			mu.Lock()
-			defer mu.Unlock()
-			seen[fmt.Sprintf("%s %v", op, storage.Observed(err))]++
-		})
-	})
-	put := func(key string, r *bytes.Reader) {
-		_ = s.Put(t.Context(), key, r, storage.PutOptions{CreateOnly: true})
+	seen, bytes := map[string]int{}, map[string]int64{}
+	done := func(a storage.Access) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[fmt.Sprintf("%s %v", a.Op, a.Failed())]++
+		bytes[a.Op] += a.Bytes
 	}
-	put("a", bytes.NewReader([]byte("x")))
-	put("a", bytes.NewReader([]byte("x"))) // is there: an answer, no error
-	put("secret", bytes.NewReader(nil))
+	s, err := storage.Open(storage.Observing(t.Context(), done), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(key, data string) error {
+		return s.Put(t.Context(), key, strings.NewReader(data), storage.PutOptions{CreateOnly: true})
+	}
+	if err := put("a", "12345"); err != nil {
+		t.Fatal(err)
+	}
+	if err := put("a", "x"); !errors.Is(err, storage.ErrExist) { // an answer, no failure
+		t.Fatal(err)
+	}
 	_, _ = s.Stat(t.Context(), "nothing")
-	_, _ = s.Stat(t.Context(), "broken")
-	_, _ = s.Open(t.Context(), "a")
-	for _, err := range s.List(t.Context(), "", storage.ListOptions{}) {
-		if err == nil {
-			t.Error("a listing that fails yields objects")
-		}
+	storagetest.Get(t, s, "a")
+	storagetest.Keys(t, s, "", storage.ListOptions{})
+	if err := s.Put(t.Context(), "b", iotest.ErrReader(errors.New("the source broke")), storage.PutOptions{}); err == nil {
+		t.Fatal("a broken source was stored")
 	}
-	want := map[string]int{"put false": 2, "put true": 1, "stat false": 1, "stat true": 1, "open false": 1, "list true": 1}
-	if fmt.Sprint(seen) != fmt.Sprint(want) {
-		t.Errorf("saw %v, want %v", seen, want)
+	faulty, _ := storagetest.Inject(open(t, "mem://"), storagetest.From(0, false))
+	faulty = faulty.Wrap(func(b storage.Bucket) storage.Bucket { return storage.Observe(b, done) })
+	if err := faulty.Put(t.Context(), "c", strings.NewReader("x"), storage.PutOptions{}); err == nil {
+		t.Fatal("a broken store took something")
+	}
+	want := map[string]int{"put false": 2, "put true": 1, "stat false": 1, "open false": 1, "read false": 1, "list false": 1}
+	if fmt.Sprint(seen) != fmt.Sprint(want) || bytes["read"] != 5 || bytes["put"] < 5 {
+		t.Errorf("saw %v, want %v; bytes %v", seen, want, bytes)
+	}
+	a := storage.Access{Err: fmt.Errorf("x: %w", storage.ErrPermission)}
+	if !a.Failed() {
+		t.Error("a refusal is no failure")
 	}
 }
 
