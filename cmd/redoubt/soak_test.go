@@ -40,12 +40,14 @@ func soakTime(t *testing.T) time.Duration {
 // by a pg_receivewal for each agent, and a PostgreSQL 17 whose .ready files one
 // of them serves; with three etcd members and a real S3 server. Agents, members
 // and S3 server are killed at random, the leader is stopped past its lease and
-// goes on. Afterwards every complete segment is in the bucket byte for byte,
+// goes on; what the agents hear of S3 and etcd comes late, slowly, in pieces, as
+// errors, or not at all, each kind at least once. Afterwards every complete segment is in the bucket byte for byte,
 // the WAL backup LSN never went back, nor was it ever recorded beyond what the
 // bucket had, and no segment vanished from a disk that the bucket had not got.
 func TestSoak(t *testing.T) {
 	s := newSoak(t)
 	s.startAgents()
+	s.disturbAll()
 	deadline := time.Now().Add(soakTime(t))
 	rnd := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
 	for time.Now().Before(deadline) {
@@ -61,6 +63,7 @@ type soak struct {
 	t        *testing.T
 	etcd     *soakEtcd
 	s3       *storagetest.Killable
+	net      *soakNet
 	fifteen  *pgtest.Cluster
 	newer    *pgtest.Cluster
 	received [2]string // directories of pg_receivewal
@@ -92,6 +95,7 @@ func newSoak(t *testing.T) *soak {
 	s.env = append(os.Environ(), s.s3.Env()...)
 	location := s.s3.Bucket(soakBucket)
 	s.etcd = newSoakEtcd(t)
+	s.net = newSoakNet(t, s.s3.Addr, s.etcd.clients)
 	var err error
 	s.client, err = clientv3.New(clientv3.Config{Endpoints: s.etcd.clients, DialTimeout: 20 * time.Second})
 	must(t, err)
@@ -101,7 +105,7 @@ func newSoak(t *testing.T) *soak {
 		s.received[i] = filepath.Join(dir, "wal")
 		must(t, os.Mkdir(s.received[i], 0o700))
 		s.receive(receive, s.received[i])
-		s.configs[i] = s.configure(i, dir, location)
+		s.configs[i] = s.configure(i, dir, strings.Replace(location, s.s3.Addr, s.net.s3[i].Addr, 1)+"&idle_timeout=1s")
 		s.logs[i], err = os.Create(filepath.Join(dir, "log"))
 		must(t, err)
 		t.Cleanup(func() { s.closeLog(i) })
@@ -163,7 +167,7 @@ walbackup:
     keep: 2
     alarms: {stalled_time: 4s}
     etcd: {endpoints: ["%s"], lease: 2s}
-`, filepath.Join(dir, "data"), location, sources, i, freePort(s.t), strings.Join(s.etcd.clients, `", "`)), 0o600))
+`, filepath.Join(dir, "data"), location, sources, i, freePort(s.t), strings.Join(s.net.endpoints(i), `", "`)), 0o600))
 	return file
 }
 
@@ -196,7 +200,7 @@ func (s *soak) killAgent(i int) {
 func (s *soak) fault(rnd *rand.Rand) {
 	pause := time.Duration(rnd.Int64N(int64(time.Second)))
 	i := rnd.IntN(2)
-	what := []string{"kill agent", "kill agent", "stop leader", "kill etcd", "kill s3", "end agent"}[rnd.IntN(6)]
+	what := []string{"kill agent", "kill agent", "stop leader", "kill etcd", "kill s3", "end agent", "network", "network", "network"}[rnd.IntN(9)]
 	s.calls[what]++
 	switch what {
 	case "kill agent":
@@ -224,6 +228,8 @@ func (s *soak) fault(rnd *rand.Rand) {
 		s.etcd.kill(m)
 		time.Sleep(pause)
 		s.etcd.start(m)
+	case "network":
+		s.disturbed(rnd, pause)
 	case "kill s3":
 		s.s3.Kill()
 		time.Sleep(pause)
