@@ -19,6 +19,7 @@ type block struct {
 	whole   bool   // an image or WILL_INIT replaced the page in this span
 	touched bool   // a record of the span referenced it
 	inBase  bool   // the base had it
+	cutMap  bool   // of a visibility map: its last image had its bits cut out as a hole, as those of CREATE DATABASE have
 	proved  bool   // the span's WAL has shown all of the page: it was whole, or an image agreed with it
 	invalid pg.LSN // a record needed the block when it was missing or zero
 	failed  error  // redo of a record failed on it

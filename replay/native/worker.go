@@ -207,6 +207,7 @@ func (w *worker) apply(it *item, b *block, ref *wal.BlockRef, p page.Page, imgEr
 		}
 	case outcome == redo.Restored, outcome == redo.Initialised:
 		b.whole, b.proved, b.tainted, b.broken, b.hints = true, true, false, false, nil
+		b.cutMap = ref.Fork == pg.VMFork && ref.HasImage && ref.Image.HoleLength > 0
 	case outcome == redo.Skipped:
 		if w.clean && b.future == 0 && !b.whole {
 			b.future = it.rec.LSN
@@ -236,7 +237,7 @@ func (w *worker) check(rec *wal.Record, ref *wal.BlockRef, b *block, p page.Page
 	if readable {
 		copy(w.got, p)
 		var proves bool
-		if ranges, proves = w.differences(rec.Rmgr, ref); !proves {
+		if ranges, proves = w.differences(rec.Rmgr, ref, b); !proves {
 			return
 		}
 	}
@@ -252,8 +253,13 @@ func (w *worker) check(rec *wal.Record, ref *wal.BlockRef, b *block, p page.Page
 }
 
 // differences masks image and page and returns the bytes that differ; false
-// if nobody knows what they should have in common.
-func (w *worker) differences(rmgr pg.RmgrID, ref *wal.BlockRef) ([][2]int, bool) {
+// if nobody knows what they should have in common: a visibility map may lack bits
+// that the primary has, where its last image was without them, or before the first
+// one if the base is an online one (written without full-page images).
+func (w *worker) differences(rmgr pg.RmgrID, ref *wal.BlockRef, b *block) ([][2]int, bool) {
+	if ref.Fork == pg.VMFork && (b.cutMap || !w.clean && !b.whole) {
+		return nil, false
+	}
 	if ref.Fork == pg.VMFork {
 		if mask.VMSubset(w.image, w.got) {
 			return nil, true
