@@ -109,6 +109,11 @@ type Result struct {
 	// LSNs as the pages have them; nil where there is no page.
 	OfficialLSN, ReplayedLSN *pg.LSN
 
+	// SeqIncrement is the only increment that makes two pages of a sequence the
+	// same state, benign only if it is the sequence's: a caller that knows
+	// pg_sequence checks that. 0 where no increment was inferred.
+	SeqIncrement int64
+
 	// Claims are heap blocks that the official visibility map calls
 	// all-visible while the replayed map does not, benign only because the
 	// replayed map may lack bits. The claim is right if the official heap

@@ -49,7 +49,9 @@ func sequence(c *pair) (Result, bool) {
 	}
 	why := fmt.Sprintf("The sequence is at %d, %s %s of %d that PostgreSQL logs in advance.",
 		o.LastValue, how, plural(int(max(o.LogCnt-r.LogCnt, r.LogCnt-o.LogCnt)), "increment"), inc)
-	return c.benign(rule, why), true
+	res := c.benign(rule, why)
+	res.SeqIncrement = inc
+	return res, true
 }
 
 // onlySequenceValue reports whether the normal forms differ in nothing but
@@ -87,6 +89,10 @@ func (c *pair) sequenceWords() string {
 	if !ok || !ok2 || o == r {
 		return ""
 	}
-	return fmt.Sprintf(" The sequence is at last_value %d, log_cnt %d, is_called %t; the WAL leaves it at %d, %d, %t, and no increment leads from one to the other.",
-		o.LastValue, o.LogCnt, o.IsCalled, r.LastValue, r.LogCnt, r.IsCalled)
+	why := "no increment leads from one to the other"
+	if inc := c.in.SeqIncrement; inc != 0 {
+		why = fmt.Sprintf("its increment %d, as the catalog has it, does not lead from one to the other", inc)
+	}
+	return fmt.Sprintf(" The sequence is at last_value %d, log_cnt %d, is_called %t; the WAL leaves it at %d, %d, %t, and %s.",
+		o.LastValue, o.LogCnt, o.IsCalled, r.LastValue, r.LogCnt, r.IsCalled, why)
 }

@@ -108,7 +108,7 @@ func (r *run) explainBlock(m mismatch, ev *evidence) error {
 	}
 	in := compare.Input{
 		Block: m.Block, Major: r.out.Postgres.Major, Official: official, Replayed: replayed, Checksums: m.checksum,
-		Touched: m.touched, VMMayLackBits: r.vmMayLackBits(m.RelFork),
+		Touched: m.touched, VMMayLackBits: r.vmMayLackBits(m.RelFork), SeqIncrement: r.increments[m.RelFileLocator],
 	}
 	xacts := xactLookup{r: r}
 	in.XactState = xacts.state

@@ -49,6 +49,9 @@ func (r *run) discrepancies(ctx context.Context) error {
 			r.add(s.Discrepancy)
 		}
 	}
+	if err := r.checkSequences(ctx); err != nil {
+		return err
+	}
 	mm := r.mismatches()
 	if err := r.explain(ctx, mm); err != nil {
 		return err

@@ -210,7 +210,7 @@ func TestTallyMerge(t *testing.T) {
 				part := &forkTally{compared: 1, untouched: 2, overwritten: 3, unverifiable: 4, skipped: 5, benign: 6, beyond: 7}
 				part.taint(pg.RmgrGin, 1)
 				part.taint(pg.RmgrID(200+i), 2)
-				ty.merge(vm, part, []mismatch{{Block: pg.Block{RelFork: vm, Number: pg.BlockNumber(i)}}}, []pg.BlockNumber{pg.BlockNumber(i)})
+				ty.merge(&comparison{fork: vm, part: *part, found: []mismatch{{Block: pg.Block{RelFork: vm, Number: pg.BlockNumber(i)}}}, claims: []pg.BlockNumber{pg.BlockNumber(i)}})
 			}
 		}()
 	}

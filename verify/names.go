@@ -218,10 +218,11 @@ func (n *namer) classes(f pg.RelFork, fn func(*catalog.Class)) error {
 	return rowsOf(n.side, f, list, func(c *catalog.Class) *catalog.Tuple { return &c.Tuple }, fn)
 }
 
-// first takes rows of targets, and where pg_index and pg_namespace are.
+// first takes rows of targets, and where the catalogs are that are looked up.
 func (d *database) first(c *catalog.Class) {
 	at := d.storage(c)
-	if c.OID == catalog.IndexRelation || c.OID == catalog.NamespaceRelation {
+	switch c.OID {
+	case catalog.IndexRelation, catalog.NamespaceRelation, catalog.SequenceRelation:
 		d.system[c.OID] = pg.RelFork{RelFileLocator: at}
 	}
 	if !d.files[at] && !d.oids[c.OID] || at.Rel == 0 {

@@ -98,7 +98,7 @@ func (s *officialSide) Blocks(f datadir.RelFile, first pg.BlockNumber, pages []b
 				return err
 			}
 		}
-		s.tally.merge(fork, &c.part, c.found, c.claims)
+		s.tally.merge(c)
 		return nil
 	})
 }
@@ -142,7 +142,7 @@ func (s *officialSide) replayed() error {
 				c.part.skipped++
 			}
 		}
-		s.tally.merge(f.RelFork, &c.part, c.found, c.claims)
+		s.tally.merge(c)
 	}
 	return nil
 }
@@ -155,6 +155,7 @@ type comparison struct {
 	work      *workspace
 	part      forkTally
 	found     []mismatch
+	sequences []sequenceClaim
 	claims    []pg.BlockNumber
 }
 
@@ -267,7 +268,7 @@ func (c *comparison) held(b pg.BlockNumber, official []byte, p native.Page) erro
 				c.part.benign++
 			}
 			c.claims = append(c.claims, res.Claims...)
-			return nil
+			return c.claim(b, official, p, res.SeqIncrement)
 		}
 	}
 	return c.differs(b, official, p.Bytes, p.Touched)
@@ -288,18 +289,23 @@ func (r *run) vmMayLackBits(f pg.RelFork) bool {
 }
 
 func (c *comparison) differs(b pg.BlockNumber, official, replayed []byte, touched bool) error {
+	m, err := c.mismatch(b, official, replayed, touched)
+	if err == nil {
+		c.found = append(c.found, m)
+	}
+	return err
+}
+
+// mismatch puts two pages away.
+func (c *comparison) mismatch(b pg.BlockNumber, official, replayed []byte, touched bool) (mismatch, error) {
 	o, err := c.spool.put(official)
 	if err != nil {
-		return err
+		return mismatch{}, err
 	}
 	p, err := c.spool.put(replayed)
-	if err != nil {
-		return err
-	}
-	c.found = append(c.found, mismatch{
+	return mismatch{
 		Block: pg.Block{RelFork: c.fork, Number: b}, official: o, replayed: p, touched: touched, checksum: c.checksums,
-	})
-	return nil
+	}, err
 }
 
 var zeroPage = make([]byte, pg.BlockSize)

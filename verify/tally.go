@@ -57,6 +57,7 @@ type tally struct {
 	mu         sync.Mutex
 	forks      map[pg.RelFork]*forkTally
 	mismatches []mismatch
+	sequences  []sequenceClaim                 // benign if their increments are those of the catalog
 	claims     map[pg.RelFork][]pg.BlockNumber // heap blocks that an official visibility map calls all-visible
 	skipped    map[string]int64                // relation forks not compared, by why
 }
@@ -80,14 +81,15 @@ func (t *tally) fork(f pg.RelFork) *forkTally {
 }
 
 // merge adds what a run of pages gave.
-func (t *tally) merge(f pg.RelFork, part *forkTally, found []mismatch, claims []pg.BlockNumber) {
+func (t *tally) merge(c *comparison) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.fork(f).add(part)
-	t.mismatches = append(t.mismatches, found...)
-	if len(claims) > 0 {
-		heap := pg.RelFork{RelFileLocator: f.RelFileLocator}
-		t.claims[heap] = append(t.claims[heap], claims...)
+	t.fork(c.fork).add(&c.part)
+	t.mismatches = append(t.mismatches, c.found...)
+	t.sequences = append(t.sequences, c.sequences...)
+	if len(c.claims) > 0 {
+		heap := pg.RelFork{RelFileLocator: c.fork.RelFileLocator}
+		t.claims[heap] = append(t.claims[heap], c.claims...)
 	}
 }
 
@@ -96,5 +98,8 @@ func (t *tally) merge(f pg.RelFork, part *forkTally, found []mismatch, claims []
 func (t *tally) forgetChecksums() {
 	for i := range t.mismatches {
 		t.mismatches[i].checksum = false
+	}
+	for i := range t.sequences {
+		t.sequences[i].checksum = false
 	}
 }

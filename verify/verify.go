@@ -110,9 +110,10 @@ type run struct {
 	officialCtl    *datadir.Control
 	spool          *spool
 	xacts          *baseXacts
-	unlogged       map[pg.RelFileLocator]bool // relations with an init fork on either side
-	leftovers      map[pg.OID]string          // databases that a crash left behind, and how they are counted
-	orphans        map[pg.RelFileLocator]bool // relations that no transaction committed, of those that differ
+	unlogged       map[pg.RelFileLocator]bool  // relations with an init fork on either side
+	leftovers      map[pg.OID]string           // databases that a crash left behind, and how they are counted
+	orphans        map[pg.RelFileLocator]bool  // relations that no transaction committed, of those that differ
+	increments     map[pg.RelFileLocator]int64 // of sequences that differ, as the catalogs have them
 	sizes          []sizeFinding
 	prepared       map[pg.XID]bool // when the base was taken
 	preparedKnown  bool

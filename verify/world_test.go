@@ -74,6 +74,9 @@ func newWorld(t *testing.T, s worldSetting) *world {
 	return w
 }
 
+// farSequences is where some sequences start that are to be told from the others.
+const farSequences = 1_000_000
+
 // settle makes what the base has.
 func (w *world) settle() {
 	w.Exec(
@@ -89,7 +92,8 @@ func (w *world) settle() {
 		"CREATE TABLE reverted AS SELECT i, repeat('r', 150) pad FROM generate_series(1, 600) i",
 		"CREATE TABLE short AS SELECT i, repeat('t', 150) pad FROM generate_series(1, 600) i",
 		"CREATE SEQUENCE s1", "CREATE SEQUENCE s2 INCREMENT 5", "CREATE SEQUENCE s3 INCREMENT -1",
-		"CREATE DATABASE copied")
+		fmt.Sprintf("CREATE SEQUENCE far1 START %d INCREMENT 5", farSequences), fmt.Sprintf("CREATE SEQUENCE far2 START %d MAXVALUE 2000000 INCREMENT -7", farSequences),
+		fmt.Sprintf("CREATE SEQUENCE far3 START %d INCREMENT 2", farSequences), "CREATE DATABASE copied")
 	for i, def := range indexes {
 		w.Exec(fmt.Sprintf("CREATE INDEX many_%d ON many USING %s", i, def))
 	}
@@ -108,7 +112,7 @@ func (w *world) live(round int) {
 		fmt.Sprintf("DELETE FROM hot WHERE id %% 31 = %d AND id < 12000", round),
 		fmt.Sprintf("INSERT INTO many SELECT i, ARRAY[i %% 50], point(i %% 1000, i) FROM generate_series(%d, %d) i", round*5000, round*5000+400),
 		fmt.Sprintf("UPDATE reverted SET pad = repeat('%d', 150)", round),
-		"SELECT nextval('s1'), nextval('s2'), nextval('s3') FROM generate_series(1, 10)",
+		"SELECT nextval('s1'), nextval('s2'), nextval('s3'), nextval('far1'), nextval('far2'), nextval('far3') FROM generate_series(1, 10)",
 		"BEGIN; INSERT INTO hot SELECT i, 0, 'aborted' FROM generate_series(900001, 900200) i; ROLLBACK")
 	for i := range 6 {
 		w.Exec(fmt.Sprintf("UPDATE map%d SET v = %d WHERE i BETWEEN %d AND %d", i, round, 100*i+700*round, 100*i+700*round+20))
@@ -117,7 +121,7 @@ func (w *world) live(round int) {
 	w.Exec("VACUUM many", "SELECT count(*) FROM hot", "SELECT count(*) FROM cold", "CHECKPOINT")
 	w.Exec("UPDATE hot SET v = v + 5 WHERE id % 53 = 0", "SELECT count(*) FROM hot")
 	if round == 2 {
-		w.Exec("DELETE FROM shrinks WHERE i > 200", "VACUUM shrinks", "DROP TABLE goes", "CREATE DATABASE again TEMPLATE copied STRATEGY wal_log")
+		w.Exec("ALTER SEQUENCE far3 INCREMENT 3", "SELECT nextval('far3')", "DELETE FROM shrinks WHERE i > 200", "VACUUM shrinks", "DROP TABLE goes", "CREATE DATABASE again TEMPLATE copied STRATEGY wal_log")
 	}
 }
 
