@@ -168,6 +168,35 @@ func TestTornPage(t *testing.T) {
 	}
 }
 
+// TestTornPageClaimsNoMore: without a checksum that failed, a page is torn only if
+// its first sector has the LSN of the version that it is said to be of, and if
+// what speaks for the one version cannot be of the other.
+func TestTornPageClaimsNoMore(t *testing.T) {
+	in := input(fixture(t, "heap-multixact"))
+	base := older(in.Replayed, 8)
+	copy(in.Official[4096:], base[4096:])
+	in.Versions = versions(&in, base, in.Replayed)
+	want(t, compare.Pages(in), finding.TornPage, finding.Critical, finding.BlameOfficial, "sectors 8-15")
+	page.Page(in.Official).SetLSN(12) // the LSN of no version
+	in.Versions = versions(&in, base, in.Replayed)
+	if res := compare.Pages(in); res.Kind == finding.TornPage {
+		t.Errorf("the first sector is of neither version: %s", res.Explanation)
+	}
+	in = input(fixture(t, "heap-multixact"))
+	in.Official = older(in.Replayed, 8)
+	emptied := make(page.Page, len(base)) // in whose hole anything fits
+	copy(emptied, base)
+	emptied.SetLSN(16)
+	emptied.SetLower(page.HeaderSize)
+	emptied.SetUpper(emptied.Special())
+	clear(emptied[page.HeaderSize:emptied.Special()])
+	in.Official[5000] ^= 1
+	in.Versions = versions(&in, base, emptied, in.Replayed)
+	if res := compare.Pages(in); res.Kind == finding.TornPage {
+		t.Errorf("the older version, changed: %s", res.Explanation)
+	}
+}
+
 func TestLostWrite(t *testing.T) {
 	in := input(fixture(t, "heap-hints"))
 	in.Checksums = true

@@ -19,11 +19,7 @@ func (c *pair) torn() (string, bool) {
 	if c.in.Versions == nil {
 		return "", false
 	}
-	enough := 16
-	if c.in.Checksums { // it has failed: what is left to tell is whether by a tear or by rot
-		enough = 4
-	}
-	a, b, ok := c.in.Versions.torn(enough)
+	a, b, ok := c.in.Versions.torn(c.in.Checksums)
 	if !ok {
 		return "", false
 	}

@@ -34,12 +34,18 @@ type Versions struct {
 
 // sectorMask says which sectors of the official page are those of a version.
 type sectorMask struct {
-	has   [sectors]bool
-	lsn   pg.LSN
-	agree [pg.BlockSize / 64]uint64 // a bit for each byte in which the version's normal form is the official page
+	has     [sectors]bool
+	lsn     pg.LSN
+	own     bool    // the official page has its LSN, which is in the first sector
+	agree   byteSet // bytes in which the version's normal form is the official page
+	against byteSet // bytes of the official page that the version cannot have
 }
 
-func (m *sectorMask) agrees(at int) bool { return m.agree[at/64]&(1<<(at%64)) != 0 }
+// byteSet has a bit for each byte of a page.
+type byteSet [pg.BlockSize / 64]uint64
+
+func (s *byteSet) add(at int)      { s[at/64] |= 1 << (at % 64) }
+func (s *byteSet) has(at int) bool { return s[at/64]&(1<<(at%64)) != 0 }
 
 // NewVersions starts with none. official must be pg.BlockSize long and stay as it is.
 func NewVersions(b pg.Block, official []byte) *Versions {
@@ -83,7 +89,7 @@ func addMask(masks []sectorMask, m sectorMask) []sectorMask {
 		return masks
 	}
 	for i := range masks {
-		if masks[i].has == m.has {
+		if masks[i].has == m.has && masks[i].own == m.own {
 			copy(masks[i:], masks[i+1:])
 			masks[len(masks)-1] = m
 			return masks
@@ -100,10 +106,10 @@ func addMask(masks []sectorMask, m sectorMask) []sectorMask {
 // what rules ignore: putting one into p leaves p's normal form as it is. The
 // page's LSN does not count, for hints may have set it.
 func (v *Versions) mask(p page.Page, norm *[pg.BlockSize]byte) sectorMask {
-	out := sectorMask{lsn: p.LSN()}
+	out := sectorMask{lsn: p.LSN(), own: p.LSN() == v.official.LSN()}
 	for at := range norm {
 		if norm[at] == v.official[at] {
-			out.agree[at/64] |= 1 << (at % 64)
+			out.agree.add(at)
 		}
 	}
 	kind := page.KindOf(p, v.block.Fork)
@@ -119,20 +125,34 @@ func (v *Versions) mask(p page.Page, norm *[pg.BlockSize]byte) sectorMask {
 		copy(mixed[:8], p[:8])
 		mask.Normalize(mixed[:], mixed[:], kind, v.block.Number)
 		out.has[i] = mixed == *norm
+		for at := from; at < to; at++ {
+			if mixed[at] != norm[at] {
+				out.against.add(at)
+			}
+		}
 	}
 	return out
 }
 
 // torn finds two versions that together make the official page, each with a
 // sector that only it has: the most recent pair. A page that is one version as
-// a whole is not torn.
-func (v *Versions) torn(enough int) (a, b sectorMask, ok bool) {
+// a whole is not torn. With checksums, which have failed, what is left to tell
+// is whether by a tear or by rot. Without them a tear has to prove itself: there
+// no hints set a page's LSN, so the first sector is of the version whose LSN it has.
+func (v *Versions) torn(checksums bool) (a, b sectorMask, ok bool) {
 	if v.equal > 0 || slices.ContainsFunc(v.masks, func(m sectorMask) bool { return !slices.Contains(m.has[:], false) }) {
 		return a, b, false
 	}
-	for i := len(v.masks) - 1; i >= 0; i-- {
+	enough, masks := 4, v.masks
+	if !checksums {
+		enough, masks = 16, slices.Clone(v.masks)
+		for i := range masks {
+			masks[i].has[0] = masks[i].has[0] && masks[i].own
+		}
+	}
+	for i := len(masks) - 1; i >= 0; i-- {
 		for j := i - 1; j >= 0; j-- {
-			if a, b = v.masks[i], v.masks[j]; tornBetween(a.has, b.has) && v.proves(&a, &b, enough) && v.proves(&b, &a, enough) {
+			if a, b = masks[i], masks[j]; tornBetween(a.has, b.has) && v.proves(&a, &b, enough) && v.proves(&b, &a, enough) {
 				return a, b, true
 			}
 		}
@@ -142,8 +162,8 @@ func (v *Versions) torn(enough int) (a, b sectorMask, ok bool) {
 
 // proves reports whether some sectors are of version a for a reason, and not
 // of b. Where a has free space anything may be a's, and a byte may be a's by
-// chance: bytes count that are what they mean to a and not what b has; zeros
-// count less. enough is how much is wanted: a byte is worth 4, a zero 1.
+// chance: bytes count that are what they mean to a and that b cannot have;
+// zeros count less. enough is how much is wanted: a byte is worth 4, a zero 1.
 func (v *Versions) proves(a, b *sectorMask, enough int) bool {
 	n := 0
 	for i := range a.has {
@@ -152,7 +172,7 @@ func (v *Versions) proves(a, b *sectorMask, enough int) bool {
 		}
 		for at := i * sectorSize; at < (i+1)*sectorSize; at++ {
 			switch {
-			case at < page.HeaderSize || !a.agrees(at) || b.agrees(at):
+			case at < page.HeaderSize || !a.agree.has(at) || !b.against.has(at):
 			case v.official[at] != 0:
 				n += 4
 			default:

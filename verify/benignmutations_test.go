@@ -41,8 +41,11 @@ var benignChanges = []mutation{
 	{"XMIN hint bit gone", func(m *mutated) (outcome, bool) {
 		return benignIf(m.onTuple(func(t []byte) bool {
 			was := infomask(t)
+			if was&(heapXminCommitted|heapXminInvalid) != heapXminCommitted {
+				return false // both bits together are no hints
+			}
 			setInfomask(t, was&^heapXminCommitted)
-			return was&(heapXminCommitted|heapXminInvalid) == heapXminCommitted
+			return true
 		}))
 	}},
 	{"XMAX hint bit gone", func(m *mutated) (outcome, bool) {
@@ -126,7 +129,7 @@ var benignChanges = []mutation{
 	{"sequence goes on within what is logged", func(m *mutated) (outcome, bool) {
 		s, ok := m.page.Sequence()
 		at, ok2 := m.page.SequenceValueOffset()
-		if !ok || !ok2 || s.LogCnt < 2 || m.block.Fork != pg.MainFork {
+		if !ok || !ok2 || s.LogCnt < 2 || m.block.Fork != pg.MainFork || s.LastValue > farSequences/2 {
 			return benignIf(false)
 		}
 		inc := map[bool]int64{true: -1, false: 1}[s.LastValue < 0]

@@ -28,11 +28,12 @@ type planted struct {
 
 // score counts what a cluster's corruptions were found as.
 type score struct {
-	found map[string]int // "kind, blame"
-	good  int
+	found   map[string]int // "kind, blame"
+	good    int
+	planted map[string]int // page mutations by name
 }
 
-func newScore() *score { return &score{found: make(map[string]int)} }
+func newScore() *score { return &score{found: make(map[string]int), planted: make(map[string]int)} }
 
 func (s *score) total() int {
 	n := 0
@@ -56,7 +57,7 @@ func (s *score) String() string {
 // blame, and nothing else must be; benign changes must not be found.
 func TestMutations(t *testing.T) {
 	settings := []worldSetting{{15, true, false}, {15, false, true}, {17, true, true}, {17, false, false}}
-	bad, good := 0, 0
+	bad, good, planted := 0, 0, make(map[string]int)
 	for _, s := range settings {
 		t.Run(s.String(), func(t *testing.T) {
 			w, sum := newWorld(t, s), newScore()
@@ -66,11 +67,19 @@ func TestMutations(t *testing.T) {
 			w.others(sum)
 			t.Log(sum)
 			bad, good = bad+sum.total(), good+sum.good
+			for name, n := range sum.planted {
+				planted[name] += n
+			}
 		})
 	}
 	t.Logf("%d corruptions, %d benign changes in all", bad, good)
 	if !t.Failed() && !t.Skipped() && bad > 0 && (bad < 300 || good < 150) {
 		t.Errorf("%d corruptions and %d benign changes are too few to prove anything", bad, good)
+	}
+	for _, mu := range slices.Concat(benignChanges, pageCorruptions) {
+		if !t.Failed() && !t.Skipped() && bad > 0 && planted[mu.name] == 0 {
+			t.Errorf("there was no page to plant %q on", mu.name)
+		}
 	}
 }
 
@@ -93,6 +102,7 @@ func (w *world) pages(sum *score) {
 				continue
 			}
 			n++
+			sum.planted[mu.name]++
 			if out.kind == "" {
 				sum.good++
 			} else {

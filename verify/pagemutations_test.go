@@ -202,10 +202,8 @@ var pageCorruptions = []mutation{
 	{"torn: base and half way", func(m *mutated) (outcome, bool) { return torn, m.tear(m.base, m.mid) }},
 	{"an older version, and changed", func(m *mutated) (outcome, bool) {
 		_, ok := m.older(m.mid)
-		// Where one version has free space, a changed page of another may as well be
-		// torn between the two: without checksums that is what it may be taken for.
 		return outcome{finding.Unexplained, finding.BlameOfficial, "says it is the version of"},
-			ok && m.inItem(24) && m.kind == page.KindHeap && m.w.Checksums
+			ok && m.inItem(24) && m.kind == page.KindHeap && !m.w.hinted(m.block) // whose LSN may be that of several versions
 	}},
 	{"line pointer moved", func(m *mutated) (outcome, bool) {
 		items := m.items()
@@ -259,6 +257,17 @@ var pageCorruptions = []mutation{
 			}
 		}
 		return outcome{}, false
+	}},
+	{"sequence at a value that its increment does not lead to", func(m *mutated) (outcome, bool) {
+		s, ok := m.page.Sequence()
+		at, ok2 := m.page.SequenceValueOffset()
+		if !ok || !ok2 || s.LogCnt == 0 || s.LastValue < farSequences/2 {
+			return outcome{}, false
+		}
+		binary.LittleEndian.PutUint64(m.page[at:], uint64(s.LastValue-s.LogCnt)) // an increment greater by 1 would do
+		out := m.changed()
+		out.words = "as the catalog has it, does not lead from one to the other"
+		return out, true
 	}},
 	{"page LSN after the end", func(m *mutated) (outcome, bool) {
 		return m.lied(finding.BlameOfficial, "after the span's end"), m.setLSN(m.page.LSN() + 1<<32)
