@@ -36,15 +36,15 @@ func TestCorpus(t *testing.T) {
 	}
 }
 
-// TestCorpusCompressed is the same without these images, with each method of
-// wal_compression that a server knows. All servers know pglz, only some of
-// Debian's lz4 and zstd.
+// TestCorpusCompressed is the same without these images: with no compression,
+// and with each method of wal_compression that a server knows. All servers know
+// pglz, only some of Debian's lz4 and zstd.
 func TestCorpusCompressed(t *testing.T) {
 	if !pgtest.Prove() {
 		t.Skip("SKIPPED, PROVE: make prove runs it")
 	}
 	for _, major := range pgtest.Majors {
-		for _, method := range []string{"pglz", "lz4", "zstd"} {
+		for _, method := range []string{"off", "pglz", "lz4", "zstd"} {
 			t.Run(fmt.Sprintf("%d/%s", major, method), func(t *testing.T) {
 				c := compressing(t, major, method)
 				if c == nil {
