@@ -34,10 +34,10 @@ func waldumpCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "waldump LOC...",
 		Short: "Print WAL records",
-		Long: `Print the records of WAL segments, one a line, as pg_waldump does, but without
-the fields of their own that it describes. LOC is a segment's file, or a location
-that holds WAL in one of the layouts. Segments may be compressed. Majors 14 to 18
-are understood. With --format json each line is a JSON object.
+		Long: `Print the records of WAL segments, one a line, as pg_waldump does. LOC is a segment's
+file, or a location that holds WAL in one of the layouts. Segments may be compressed.
+Majors 14 to 18 are understood; what is in a record, behind the name of its operation,
+is told of 15 only. With --format json each line is a JSON object.
 
 A record is printed if it fits all of the filters that are given. A reference
 fits --rel, --fork and --block if it fits all three of them.`,

@@ -8,10 +8,13 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
+	"time"
 
 	"redoubt/internal/finding"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
+	"redoubt/internal/pg/waldesc"
 )
 
 // dump writes records or counts them.
@@ -46,6 +49,7 @@ type dumpedRecord struct {
 	TLI          pg.TLI        `json:"tli"`
 	Rmgr         string        `json:"rmgr"`
 	Op           string        `json:"op"`
+	Desc         string        `json:"desc,omitempty"` // of PostgreSQL 15 only
 	XID          pg.XID        `json:"xid"`
 	TopXID       pg.XID        `json:"top_xid,omitempty"`
 	Origin       uint16        `json:"origin,omitempty"` // of replication
@@ -128,15 +132,20 @@ func (d *dump) print(r *wal.Record) error {
 	if d.json {
 		return json.NewEncoder(d.out).Encode(asJSON(r))
 	}
-	d.buf = append(r.AppendText(d.buf[:0]), '\n')
+	d.buf = append(r.AppendText(d.buf[:0], describe), '\n')
 	_, err := d.out.Write(d.buf)
 	return err
 }
+
+// describe appends what PostgreSQL's own program says of a record's fields, with
+// times as it has them, too, in the time zone of this machine.
+func describe(dst []byte, r *wal.Record) []byte { return waldesc.Append(dst, r, time.Local) }
 
 func asJSON(r *wal.Record) dumpedRecord {
 	out := dumpedRecord{
 		LSN: r.LSN, End: r.End, Prev: r.Prev, TLI: r.TLI, Rmgr: r.Rmgr.String(), Op: wal.OpName(r.Rmgr, r.Info, r.Major),
 		XID: r.XID, TopXID: r.TopXID, Origin: r.Origin, Length: r.Length, RecordLength: r.Length - uint32(r.ImageBytes()),
+		Desc:     strings.TrimSpace(string(describe(nil, r))),
 		MainData: len(r.Main), Blocks: make([]dumpedBlock, len(r.Blocks)),
 	}
 	for i := range r.Blocks {

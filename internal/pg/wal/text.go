@@ -17,11 +17,11 @@ func (r *Record) ImageBytes() int {
 
 // AppendText appends the record as pg_waldump prints it, on one line without
 // its end: resource manager, lengths without and with images, transaction,
-// LSN, previous record, operation, block references. The operation's own
-// fields are not described.
+// LSN, previous record, operation, block references. What is to be said of the
+// operation's own fields describe appends, if it is not nil.
 //
 // Source: bin/pg_waldump/pg_waldump.c, XLogDumpDisplayRecord.
-func (r *Record) AppendText(dst []byte) []byte {
+func (r *Record) AppendText(dst []byte, describe func([]byte, *Record) []byte) []byte {
 	dst = append(dst, "rmgr: "...)
 	at := len(dst)
 	dst = pad(append(dst, r.Rmgr.String()...), at, 11)
@@ -31,6 +31,9 @@ func (r *Record) AppendText(dst []byte) []byte {
 	dst = paddedLSN(append(dst, ", lsn: "...), r.LSN)
 	dst = paddedLSN(append(dst, ", prev "...), r.Prev)
 	dst = append(append(dst, ", desc: "...), OpName(r.Rmgr, r.Info, r.Major)...)
+	if describe != nil {
+		dst = describe(dst, r)
+	}
 	for i := range r.Blocks {
 		dst = r.Blocks[i].appendText(dst)
 	}

@@ -23,7 +23,7 @@ func TestAppendText(t *testing.T) {
 		}
 		want := fmt.Sprintf("rmgr: %-11s len (rec/tot): %6d/%6d, tx: %10d, lsn: %X/%08X, prev %X/%08X, desc: %s%s", r.Rmgr, r.Length, r.Length, r.XID,
 			uint32(r.LSN>>32), uint32(r.LSN), uint32(r.Prev>>32), uint32(r.Prev), wal.OpName(r.Rmgr, r.Info, r.Major), blockRefs(&r))
-		if got := string(r.AppendText([]byte("x"))); got != "x"+want {
+		if got := string(r.AppendText([]byte("x"), nil)); got != "x"+want {
 			t.Fatalf("got\n%s, want\nx%s", got, want)
 		}
 	}
@@ -35,6 +35,6 @@ func BenchmarkAppendText(b *testing.B) {
 	var buf []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = r.AppendText(buf[:0])
+		buf = r.AppendText(buf[:0], nil)
 	}
 }
