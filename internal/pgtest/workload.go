@@ -208,9 +208,9 @@ func (w *worker) between(lo, hi int) int { return lo + w.rnd.IntN(hi-lo+1) }
 func (w *worker) account() int { return w.between(1, accounts) }
 
 // resolvePrepared ends the transactions that a crash left prepared: every
-// second one commits.
+// second one commits. Those whose name begins with stay_ are the test's.
 func resolvePrepared(c *Cluster) error {
-	list := c.Query("SELECT coalesce(string_agg(gid, ' ' ORDER BY gid), '') FROM pg_prepared_xacts")
+	list := c.Query("SELECT coalesce(string_agg(gid, ' ' ORDER BY gid), '') FROM pg_prepared_xacts WHERE gid !~ '^stay_'")
 	for i, gid := range strings.Fields(list) {
 		verb := []string{"COMMIT", "ROLLBACK"}[i%2]
 		if err := c.TryExec("postgres", verb+" PREPARED '"+gid+"'"); err != nil {

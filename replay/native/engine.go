@@ -160,6 +160,13 @@ func (e *Engine) Touched(f pg.RelFork, b pg.BlockNumber) bool {
 	return t != nil && t.all.has(b)
 }
 
+// Needs reports whether redo builds on the base's page of a block: its first
+// record in the span neither replaces it nor makes it anew, or its database is copied.
+func (e *Engine) Needs(f pg.RelFork, b pg.BlockNumber) bool {
+	t := e.touched[f]
+	return t != nil && t.need.has(b) || e.keepDB[dbKey{f.Spc, f.DB}]
+}
+
 // EachTouched calls fn for every block of a fork that the span's WAL
 // references or implies, ascending.
 func (e *Engine) EachTouched(f pg.RelFork, fn func(pg.BlockNumber)) {

@@ -195,19 +195,7 @@ func (b *baseWriter) settle(span Span) error {
 	if b.label == nil {
 		return nil
 	}
-	return b.dir.put(path.Join(dataDir, datadir.LabelPath), labelText(b.label, int64(b.control.SegmentSize)))
-}
-
-// labelText writes a label as PostgreSQL does (build_backup_content,
-// access/transam/xlogbackup.c), with nothing in it that was free text.
-func labelText(l *datadir.BackupLabel, segmentSize int64) []byte {
-	from := "primary"
-	if l.Standby {
-		from = "standby"
-	}
-	file := pg.SegmentName(l.StartTLI, pg.SegmentOf(l.Start, segmentSize), segmentSize)
-	return fmt.Appendf(nil, "START WAL LOCATION: %s (file %s)\nCHECKPOINT LOCATION: %s\nBACKUP METHOD: %s\nBACKUP FROM: %s\nSTART TIME: 2000-01-01 00:00:00 UTC\nLABEL: redoubt\nSTART TIMELINE: %d\n",
-		l.Start, file, l.Checkpoint, l.Method, from, l.StartTLI)
+	return b.dir.put(path.Join(dataDir, datadir.LabelPath), datadir.EncodeBackupLabel(*b.label, int64(b.control.SegmentSize)))
 }
 
 // checkpoint is where the checkpoint record starts that the server starts from.

@@ -46,6 +46,18 @@ func ParseBackupLabel(content []byte) (BackupLabel, error) {
 	return l, nil
 }
 
+// EncodeBackupLabel writes a label as PostgreSQL does (build_backup_content,
+// access/transam/xlogbackup.c), with nothing in it that was free text.
+func EncodeBackupLabel(l BackupLabel, segmentSize int64) []byte {
+	from := "primary"
+	if l.Standby {
+		from = "standby"
+	}
+	file := pg.SegmentName(l.StartTLI, pg.SegmentOf(l.Start, segmentSize), segmentSize)
+	return fmt.Appendf(nil, "START WAL LOCATION: %s (file %s)\nCHECKPOINT LOCATION: %s\nBACKUP METHOD: %s\nBACKUP FROM: %s\nSTART TIME: 2000-01-01 00:00:00 UTC\nLABEL: redoubt\nSTART TIMELINE: %d\n",
+		l.Start, file, l.Checkpoint, l.Method, from, l.StartTLI)
+}
+
 // ParseBackupHistory decodes a backup history file of the archive
 // (SEGMENT.OFFSET.backup): a label that also says where the backup ended.
 func ParseBackupHistory(content []byte) (BackupLabel, error) {

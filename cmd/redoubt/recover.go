@@ -1,0 +1,266 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"redoubt/internal/config"
+	"redoubt/internal/pg"
+	"redoubt/recovery"
+)
+
+// recoverFlags are the flags of `redoubt recover` into a directory.
+type recoverFlags struct {
+	output
+	base, wal       string
+	layout, cluster string
+	tli             uint32
+	toDir           string
+	to, toTime      string
+	spaces          []string
+	engine          string
+	workers         int
+	memory, scratch string
+	progress        string
+}
+
+func recoverCommand() *cobra.Command {
+	f := &recoverFlags{}
+	cmd := &cobra.Command{
+		Use:   "recover --base LOC --wal LOC --to-dir DIR",
+		Short: "Make a data directory of a base and WAL, as of any moment",
+		Long: `Make a data directory of a base backup (or a data directory that was stopped
+cleanly) and the WAL behind it, on which PostgreSQL of the same major version
+starts. Base and WAL are only read.
+
+Redoubt replays the WAL itself up to the last checkpoint before the target. The
+short rest is left to PostgreSQL's own recovery: DIR is exactly at the target
+after its first start, when the server says "database system is ready to accept
+connections". Until then DIR holds the checkpoint and the WAL up to the target.
+
+Archiving, replication and every setting of the original are switched off; its
+configuration files are in DIR as *.original. Nobody but local users can connect
+until you change pg_hba.conf and listen_addresses. To switch all on again after
+the first start: put your configuration back, and ALTER SYSTEM RESET ALL.
+
+A DIR that is not finished has no global/pg_control, and no server starts on it.
+The same command goes on with it, or begins it anew.`,
+		Example: `  # everything there is
+  redoubt recover --base /backups/mon --wal /archive --to-dir /var/lib/postgresql/17/rescue
+
+  # right before the record at an LSN; a moment in time
+  redoubt recover --base s3://b/pg/mon/base.tar.zst --wal s3://b/pg/wal --to-dir DIR --to 16/B374D848
+  redoubt recover --base /backups/mon --wal /archive --to-dir DIR --to-time "2026-03-01 02:15:00+01"`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	fl := cmd.Flags()
+	f.output.flags(cmd)
+	fl.StringVar(&f.base, "base", "", "location of the base backup or data directory to start from")
+	fl.StringVar(&f.wal, "wal", "", "location of the WAL")
+	fl.StringVar(&f.layout, "layout", "auto", "how the WAL lies there: auto, plain or redoubt")
+	fl.StringVar(&f.cluster, "cluster", "", "TENANT/TIMELINE, where the WAL's location holds several")
+	fl.Uint32Var(&f.tli, "tli", 0, "PostgreSQL's timeline number to follow (default: the newest)")
+	fl.StringVar(&f.toDir, "to-dir", "", "the data directory to make: empty, not there yet, or the unfinished one of this command")
+	fl.StringVar(&f.to, "to", "", "LSN to stop before, exclusive (default: the end of the WAL)")
+	fl.StringVar(&f.toTime, "to-time", "", "stop before the first commit after this time: RFC 3339, or \"2026-03-01 02:15:00+01\"")
+	fl.StringArrayVar(&f.spaces, "tablespace-mapping", nil, "`OID=DIR`: put this tablespace there (default: in pg_tblspc itself)")
+	fl.StringVar(&f.engine, "engine", "native", "what replays up to the last checkpoint: native")
+	fl.IntVar(&f.workers, "workers", 0, "threads that replay (default: one per core)")
+	fl.StringVar(&f.memory, "memory", "1GiB", "memory for pages; the rest goes to --scratch")
+	fl.StringVar(&f.scratch, "scratch", "", "directory for pages beyond --memory (default: the system's)")
+	fl.StringVar(&f.progress, "progress", "auto", "progress on stderr: auto or never")
+	return cmd
+}
+
+func (f *recoverFlags) run(cmd *cobra.Command) (err error) {
+	cfg, dir, err := f.options()
+	if err != nil {
+		return err
+	}
+	ctx := cmd.Context()
+	base, err := openSide(ctx, f.base)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, base.Close()) }()
+	closeWAL, err := f.openWAL(ctx, &cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeWAL()) }()
+	prog, err := newProgress(cmd.ErrOrStderr(), f.progress)
+	if err != nil {
+		return err
+	}
+	cfg.Base, cfg.Stage = recoverySide{base}, prog.update
+	rep, err := recovery.ToDirectory(ctx, cfg, dir)
+	prog.end()
+	if err != nil {
+		return recoverExit(err)
+	}
+	out := cmd.OutOrStdout()
+	return f.print(out, func(w io.Writer) error { return writeJSON(w, recovered{rep, f.toDir}) },
+		func(w io.Writer) error { return printRecovered(w, rep, f.toDir) })
+}
+
+// options reads the flags.
+func (f *recoverFlags) options() (c recovery.Config, d recovery.Directory, err error) {
+	if err := f.output.check(); err != nil {
+		return c, d, err
+	}
+	for _, flag := range [][2]string{{"--base", f.base}, {"--wal", f.wal}, {"--to-dir", f.toDir}} {
+		if flag[1] == "" {
+			return c, d, fmt.Errorf("%s is missing: see redoubt recover --help", flag[0])
+		}
+	}
+	if f.engine != "native" {
+		return c, d, fmt.Errorf("--engine %s: want native", f.engine)
+	}
+	if f.to != "" && f.toTime != "" {
+		return c, d, errors.New("both --to and --to-time are given: name one")
+	}
+	if f.workers < 0 {
+		return c, d, fmt.Errorf("--workers %d: want 0, for one per core, or more", f.workers)
+	}
+	if st, err := os.Stat(f.scratch); f.scratch != "" && (err != nil || !st.IsDir()) {
+		return c, d, fmt.Errorf("--scratch %s is no directory: name one that can be written to", f.scratch)
+	}
+	if c.To, err = parseLSNFlag("--to", f.to); err != nil {
+		return c, d, err
+	}
+	if c.ToTime, err = parseTimeFlag(f.toTime); err != nil {
+		return c, d, err
+	}
+	var memory config.Size
+	if err := memory.UnmarshalText([]byte(f.memory)); err != nil {
+		return c, d, fmt.Errorf("--memory: %w", err)
+	}
+	c.Memory, c.Workers, c.Scratch = int64(memory), f.workers, f.scratch
+	d.Path = f.toDir
+	d.Tablespaces, err = parseSpaces(f.spaces)
+	return c, d, err
+}
+
+// timeForms are how people write a moment; without a zone it would be anybody's.
+var timeForms = []string{time.RFC3339Nano, "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02 15:04:05.999999999Z07"}
+
+func parseTimeFlag(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	for _, form := range timeForms {
+		if t, err := time.Parse(form, s); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("--to-time %q: want a time with its zone, such as 2026-03-01T02:15:00Z or \"2026-03-01 02:15:00+01\"", s)
+}
+
+func parseSpaces(values []string) (map[pg.OID]string, error) {
+	out := make(map[pg.OID]string)
+	for _, v := range values {
+		oid, dir, _ := strings.Cut(v, "=")
+		n, err := strconv.ParseUint(oid, 10, 32)
+		switch {
+		case err != nil || n == 0 || dir == "":
+			return nil, fmt.Errorf("--tablespace-mapping %s: want OID=DIR, such as 16385=/mnt/fast", v)
+		case out[pg.OID(n)] != "":
+			return nil, fmt.Errorf("--tablespace-mapping: tablespace %d is named twice", n)
+		}
+		out[pg.OID(n)] = dir
+	}
+	return out, nil
+}
+
+// openWAL opens the WAL of the history that is recovered.
+func (f *recoverFlags) openWAL(ctx context.Context, c *recovery.Config) (closeIt func() error, err error) {
+	t, store, err := openTimeline(ctx, f.wal, f.layout, f.cluster)
+	if err != nil {
+		return nil, err
+	}
+	source, err := t.Source(ctx, pg.TLI(f.tli))
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	stock, err := source.Stock(ctx)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	c.WAL, c.LastSegment = source, stock.Last
+	for tli, content := range stock.Histories {
+		c.Histories = append(c.Histories, recovery.HistoryFile{TLI: tli, Content: content})
+	}
+	return store.Close, nil
+}
+
+// recoverySide is a snapshot as recovery wants it.
+type recoverySide struct{ snapshotSide }
+
+var _ recovery.Base = recoverySide{}
+
+func (s recoverySide) Meta(ctx context.Context) (recovery.Meta, error) {
+	m, err := s.snapshotSide.Meta(ctx)
+	if err != nil {
+		return recovery.Meta{}, err
+	}
+	return recovery.Meta{
+		Redo: m.Redo, Checkpoint: s.Info().Checkpoint, TLI: m.TLI, Online: m.Online, Consistent: m.Consistent,
+	}, nil
+}
+
+func (s recoverySide) Tablespaces() []pg.OID { return s.Info().Tablespaces }
+
+// recoverExit gives an error its exit code: WAL that is missing or damaged,
+// and blocks that could not be redone, leave what was asked for undone.
+func recoverExit(err error) error {
+	var walErr *recovery.WALError
+	var blocks *recovery.BlocksError
+	if errors.As(err, &walErr) || errors.As(err, &blocks) {
+		return exitWith(exitInconclusive, err)
+	}
+	return err
+}
+
+// recovered is the JSON of a recovery.
+type recovered struct {
+	*recovery.Report
+	Directory string `json:"directory"`
+}
+
+func printRecovered(w io.Writer, r *recovery.Report, dir string) error {
+	_, err := fmt.Fprintf(w, `recovered %s: PostgreSQL %d, cluster %d
+target     %s, timeline %d; the last record is that at %s
+`, dir, r.Major, r.SystemID, r.To, r.TLI, r.Last)
+	line := func(format string, args ...any) {
+		if err == nil {
+			_, err = fmt.Fprintf(w, format+"\n", args...)
+		}
+	}
+	if !r.LastCommit.IsZero() {
+		line("last end   of a transaction: %s", r.LastCommit.Format(time.RFC3339Nano))
+	}
+	if r.WALEnd != "" {
+		line("WAL ends   there: %s", r.WALEnd)
+	}
+	line("replayed   %s to %s, %d blocks", r.Start, r.Redo, r.BlocksReplayed)
+	line("left to    PostgreSQL's first start: %s to %s (%s)", r.Redo, r.End, humanize.IBytes(uint64(r.End-r.Redo)))
+	line("written    %d files, %s", r.Files, humanize.IBytes(uint64(r.Bytes)))
+	if r.DamagedPages > 0 {
+		line("DAMAGED    %d pages of the base that the WAL did not touch do not fit their checksums: %s", r.DamagedPages, strings.Join(r.Damaged, ", "))
+	}
+	if r.FuturePages > 0 {
+		line("DAMAGED    %d pages of the base are newer than it", r.FuturePages)
+	}
+	line("next       start PostgreSQL %d on it; when it is ready, it is at the target", r.Major)
+	return err
+}
