@@ -109,7 +109,7 @@ func (f *recoverFlags) run(cmd *cobra.Command) (err error) {
 		return recoverExit(err)
 	}
 	out := cmd.OutOrStdout()
-	return f.print(out, func(w io.Writer) error { return writeJSON(w, recovered{rep, f.toDir}) },
+	return f.print(out, func(w io.Writer) error { return writeJSON(w, recoveryResult{rep, f.toDir}) },
 		func(w io.Writer) error { return printRecovered(w, rep, f.toDir) })
 }
 
@@ -231,8 +231,8 @@ func recoverExit(err error) error {
 	return err
 }
 
-// recovered is the JSON of a recovery.
-type recovered struct {
+// recoveryResult is the JSON of a recovery.
+type recoveryResult struct {
 	*recovery.Report
 	Directory string `json:"directory"`
 }
