@@ -26,3 +26,10 @@ type WALStream interface {
 	ReadPages(at pg.LSN) ([]byte, error)
 	Close() error
 }
+
+// Reuser is a WALStream that may fill its memory again.
+type Reuser interface {
+	// Reuse says that from now on what ReadPages returns is wanted only until
+	// its next call.
+	Reuse()
+}

@@ -25,6 +25,8 @@ type stream struct {
 	cancel context.CancelFunc // of the reading; nil if none goes on
 	chunks chan chunk
 	cur    chunk // the chunk last received
+	reuse  bool
+	spent  chan []byte // memory of chunks, to be filled again
 }
 
 // chunk is a run of pages, or the error in their place.
@@ -37,7 +39,7 @@ type chunk struct {
 func (c *chunk) end() pg.LSN { return c.at + pg.LSN(len(c.data)) }
 
 func newStream(ctx context.Context, src *Source, from pg.LSN) *stream {
-	s := &stream{src: src, ctx: ctx}
+	s := &stream{src: src, ctx: ctx, spent: make(chan []byte, chunksAhead)}
 	s.start(from &^ (wal.PageSize - 1))
 	return s
 }
@@ -49,7 +51,7 @@ func (s *stream) start(at pg.LSN) {
 	s.cancel, s.chunks, s.cur = cancel, chunks, chunk{at: at}
 	go func() {
 		defer close(chunks)
-		err := s.src.read(ctx, at, func(c chunk) error {
+		err := s.src.read(ctx, at, s.room, func(c chunk) error {
 			select {
 			case chunks <- c:
 				return nil
@@ -100,9 +102,30 @@ func (s *stream) ReadPages(at pg.LSN) ([]byte, error) {
 		if next.err != nil {
 			next.at = s.cur.end()
 		}
+		if s.reuse {
+			select {
+			case s.spent <- s.cur.data:
+			default:
+			}
+		}
 		s.cur = next
 	}
 	return s.cur.data[at-s.cur.at:], nil
+}
+
+// Reuse says that what ReadPages returns is wanted only until its next call.
+func (s *stream) Reuse() { s.reuse = true }
+
+// room is memory for a chunk of n bytes, at most chunkSize.
+func (s *stream) room(n int) []byte {
+	select {
+	case b := <-s.spent:
+		if n <= cap(b) {
+			return b[:n]
+		}
+	default:
+	}
+	return make([]byte, n, chunkSize)
 }
 
 func (s *stream) restart(at pg.LSN) {
@@ -116,17 +139,17 @@ func (s *stream) Close() error {
 	return nil
 }
 
-// read hands chunks from the page at on to out, segment after segment, until
-// something fails, as it does at the latest where the WAL ends. The error is
-// that of the place behind the last chunk.
-func (s *Source) read(ctx context.Context, at pg.LSN, out func(chunk) error) error {
+// read hands chunks from the page at on, in memory that room gives, to out,
+// segment after segment, until something fails, as it does at the latest where
+// the WAL ends. The error is that of the place behind the last chunk.
+func (s *Source) read(ctx context.Context, at pg.LSN, room func(int) []byte, out func(chunk) error) error {
 	for {
 		n := pg.SegmentOf(at, s.t.size)
 		p, err := s.open(ctx, n)
 		if err != nil {
 			return err
 		}
-		err = s.readPiece(p, n, at, out)
+		err = s.readPiece(p, n, at, room, out)
 		if cl := p.file.Close(); err == nil {
 			err = cl
 		}
@@ -139,13 +162,13 @@ func (s *Source) read(ctx context.Context, at pg.LSN, out func(chunk) error) err
 
 // readPiece hands out what a file holds from at on. A file that ends, or may
 // be used, only up to before the segment's end leaves the rest missing.
-func (s *Source) readPiece(p *piece, n pg.SegmentNo, at pg.LSN, out func(chunk) error) error {
+func (s *Source) readPiece(p *piece, n pg.SegmentNo, at pg.LSN, room func(int) []byte, out func(chunk) error) error {
 	start, end := n.Start(s.t.size), (n + 1).Start(s.t.size)
 	if _, err := io.CopyN(io.Discard, p.file, int64(at-start)); err != nil && err != io.EOF {
 		return err
 	}
 	for at < p.end {
-		data := make([]byte, min(chunkSize-uint64(at)%chunkSize, uint64(p.end-at)))
+		data := room(int(min(chunkSize-uint64(at)%chunkSize, uint64(p.end-at))))
 		got, err := io.ReadFull(p.file, data)
 		data = data[:got&^(wal.PageSize-1)]
 		if len(data) > 0 {

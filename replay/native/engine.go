@@ -56,7 +56,7 @@ type Engine struct {
 	cfg     Config
 	src     replay.WALSource
 	dialect wal.Dialect // of src
-	pages   pageCache   // of src, between Scan and Replay
+	records recordCache // between Scan and Replay
 	span    Span
 	workers int
 
@@ -67,6 +67,7 @@ type Engine struct {
 	recentRels    recent[relation] // of rels
 	recentTouched recent[touch]    // of touched
 	stores        []*store
+	spare         *spare // of records, for the stores
 	env           redo.Env
 
 	maps      map[dbKey][]byte // relation map files as replayed so far; {GlobalTablespaceOID, 0} is the global one
@@ -85,7 +86,7 @@ type Engine struct {
 	promoted  bool                         // a recovery ended in the span without a checkpoint
 }
 
-// walShare is the part of the memory that WAL pages may take: a quarter.
+// walShare is the part of the memory that WAL records may take: a quarter.
 const walShare = 4
 
 type dbKey struct{ spc, db pg.OID }
@@ -112,9 +113,9 @@ func New(cfg Config, src replay.WALSource, span Span) *Engine {
 	}
 	e := &Engine{
 		cfg: cfg, span: span,
-		src: src, dialect: replay.DialectOf(src), pages: pageCache{limit: cfg.Memory / walShare},
+		src: src, dialect: replay.DialectOf(src), records: recordCache{limit: cfg.Memory / walShare},
 		workers: cfg.Workers, env: redo.Env{Extensions: cfg.Extensions},
-		rels:   make(map[pg.RelFork]*relation),
+		rels:   make(map[pg.RelFork]*relation), spare: new(spare),
 		maps:   make(map[dbKey][]byte),
 		copied: make(map[dbKey]pg.LSN), walLogged: make(map[dbKey]bool), prepared: make(map[pg.XID]bool),
 		dropped: make(map[pg.RelFileLocator]pg.LSN),
@@ -125,6 +126,7 @@ func New(cfg Config, src replay.WALSource, span Span) *Engine {
 	for range e.workers {
 		e.stores = append(e.stores, &store{
 			budget:  budget,
+			spare:   e.spare,
 			scratch: scratch{dir: cfg.Scratch, minFree: cfg.ScratchMinFree},
 		})
 	}

@@ -100,12 +100,12 @@ func TestWALEndsEarly(t *testing.T) {
 	if !errors.As(err, &end) || !strings.Contains(err.Error(), at.String()) {
 		t.Errorf("flipped bit at %s: %v", at, err)
 	}
-	// The second pass meets what the first did not, in pages that are not held.
+	// The second pass meets what the first did not, in records that are not kept.
 	e := New(Config{Scratch: t.TempDir()}, w.wal, Span{Range: w.span})
 	if _, err := e.Scan(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	e.src, e.pages.held = &flipped, nil
+	e.src, e.records.slabs = &flipped, nil
 	if _, err := e.Replay(t.Context()); !errors.As(err, &end) {
 		t.Errorf("flipped bit in the second pass: %v", err)
 	}

@@ -12,9 +12,11 @@ import (
 
 const (
 	batchRecords = 256
-	batchBytes   = 1 << 20 // of record bytes, so that huge records don't pile up
-	feedDepth    = 8       // batches decoded ahead
-	batchesFree  = 64      // batches kept to be filled again
+	batchBytes   = 256 << 10 // of record bytes, so that huge records don't pile up
+	// roomBytes is what a record that has 32 images finds room in behind others.
+	roomBytes   = batchBytes + 64<<10
+	feedDepth   = 8  // batches decoded ahead
+	batchesFree = 64 // batches kept to be filled again
 )
 
 // batch is some decoded records in order. Its records stay valid as long as
@@ -22,6 +24,8 @@ const (
 type batch struct {
 	recs []wal.Record
 	refs []wal.BlockRef // where the records' Blocks start out, to save allocations
+	buf  []byte         // the records' bytes, as far as they are not kept for another pass
+	mem  [][]byte       // slabs of which nothing is wanted any more when the batch is not
 }
 
 func newBatch() *batch {
@@ -49,6 +53,9 @@ type stream struct {
 	seen    func(pg.LSN) // progress, may be nil
 	kept    bool         // batches live on when fn has returned, until they are recycled
 	free    chan *batch
+	fill    *recordCache // keeps the records for another pass, may be nil
+	cache   *recordCache // has records that another pass kept, may be nil
+	spare   *spare       // where the memory of these goes, may be nil
 }
 
 // each decodes the span in a goroutine of its own and hands fn the batches in
@@ -58,14 +65,16 @@ type stream struct {
 func (s *stream) each(ctx context.Context, fn func(*batch) error) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ws, err := s.src.Open(ctx, s.span.From)
-	if err != nil {
-		return fmt.Errorf("open WAL at %s: %w", s.span.From, err)
+	if !s.cache.serves(s.span.From) {
+		s.cache = nil
 	}
-	defer func() { err = errors.Join(err, ws.Close()) }()
-	s.reader = wal.NewReader(ws.ReadPages, wal.Config{Start: s.span.From, SegmentSize: s.src.SegmentSize(), SystemID: s.system,
-		Dialect: s.dialect})
-
+	if s.cache == nil || s.cache.rest {
+		ws, openErr := s.open(ctx)
+		if openErr != nil {
+			return openErr
+		}
+		defer func() { err = errors.Join(err, ws.Close()) }()
+	}
 	ch := make(chan *batch, feedDepth)
 	s.free = make(chan *batch, batchesFree)
 	var decodeErr error
@@ -95,6 +104,23 @@ func (s *stream) each(ctx context.Context, fn func(*batch) error) (err error) {
 	return decodeErr
 }
 
+// open opens the source at the span's start, or behind the records that are cached.
+func (s *stream) open(ctx context.Context) (replay.WALStream, error) {
+	cfg := wal.Config{Start: s.span.From, SegmentSize: s.src.SegmentSize(), SystemID: s.system, Dialect: s.dialect}
+	if s.cache != nil {
+		cfg.Start, cfg.Prev = s.cache.end, s.cache.last
+	}
+	ws, err := s.src.Open(ctx, cfg.Start)
+	if err != nil {
+		return nil, fmt.Errorf("open WAL at %s: %w", cfg.Start, err)
+	}
+	if r, ok := ws.(replay.Reuser); ok {
+		r.Reuse() // next points into none of it
+	}
+	s.reader = wal.NewReader(ws.ReadPages, cfg)
+	return ws, nil
+}
+
 // safely hands fn a batch and tells how far it is. It makes an error of a
 // panic, so that the decoder's goroutine and the workers end as after any
 // other error.
@@ -110,8 +136,11 @@ func (s *stream) safely(fn func(*batch) error, b *batch) (err error) {
 	return err
 }
 
-// recycle takes a batch into whose records nobody points any more.
+// recycle takes a batch into whose records nobody points any more, nor into
+// those of any before.
 func (s *stream) recycle(b *batch) {
+	s.spare.put(b.mem)
+	b.mem = b.mem[:0]
 	select {
 	case s.free <- b:
 	default:
@@ -122,7 +151,7 @@ func (s *stream) recycle(b *batch) {
 func (s *stream) batch() *batch {
 	select {
 	case b := <-s.free:
-		b.recs = b.recs[:0]
+		b.recs, b.buf = b.recs[:0], b.buf[:0]
 		return b
 	default:
 		return newBatch()
@@ -136,36 +165,101 @@ func (s *stream) decode(ctx context.Context, ch chan<- *batch) (err error) {
 			err = panicError(p)
 		}
 	}()
-	seg := s.src.SegmentSize()
-	at, done := s.span.From, false
-	for !done && at < s.span.To {
-		b, bytes := s.batch(), 0
-		for len(b.recs) < batchRecords && bytes < batchBytes {
-			if done = nextRecord(at, seg) >= s.span.To; done {
-				break
-			}
-			b.recs = b.recs[:len(b.recs)+1]
-			r := &b.recs[len(b.recs)-1]
-			if err = s.reader.Next(r); err != nil {
-				b.recs = b.recs[:len(b.recs)-1]
-				break
-			}
-			if done = r.LSN >= s.span.To; done {
-				b.recs = b.recs[:len(b.recs)-1]
-				break
-			}
-			at, bytes = r.End, bytes+int(r.Length)
+	if s.cache != nil {
+		if err := s.decodeCached(ctx, ch); err != nil || !s.cache.rest {
+			return err
 		}
-		if len(b.recs) > 0 {
-			select {
-			case ch <- b:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+	}
+	for done := false; !done; {
+		b := s.batch()
+		done, err = s.read(b)
+		if sendErr := send(ctx, ch, b); sendErr != nil {
+			return sendErr
 		}
 		if err != nil {
 			return err
 		}
 	}
+	s.fill.complete()
 	return ctx.Err()
+}
+
+// read fills a batch from the source and reports whether the span has ended.
+func (s *stream) read(b *batch) (done bool, err error) {
+	seg := s.src.SegmentSize()
+	for bytes := 0; len(b.recs) < batchRecords && bytes < batchBytes; {
+		if nextRecord(s.reader.End(), seg) >= s.span.To {
+			return true, nil
+		}
+		b.recs = b.recs[:len(b.recs)+1]
+		r := &b.recs[len(b.recs)-1]
+		n, err := s.next(b, r)
+		if err != nil || r.LSN >= s.span.To {
+			b.recs = b.recs[:len(b.recs)-1]
+			return true, err
+		}
+		bytes += n
+	}
+	return false, nil
+}
+
+// next reads a record and returns how many bytes it has, which are kept for
+// another pass or are the batch's.
+func (s *stream) next(b *batch, r *wal.Record) (int, error) {
+	room, kept := s.fill.room(), true
+	if room == nil {
+		if kept = false; b.buf == nil {
+			b.buf = make([]byte, 0, roomBytes)
+		}
+		room = b.buf[len(b.buf):cap(b.buf)]
+	}
+	raw, err := s.reader.NextInto(r, room)
+	if err != nil || r.LSN >= s.span.To {
+		return 0, err
+	}
+	fits := len(raw) <= len(room)
+	if kept {
+		s.fill.keep(r, raw, fits)
+	} else if fits {
+		b.buf = b.buf[:len(b.buf)+len(raw)]
+	}
+	return len(raw), nil
+}
+
+// decodeCached sends the records that the cache has and empties it.
+func (s *stream) decodeCached(ctx context.Context, ch chan<- *batch) error {
+	b, bytes := s.batch(), 0
+	for sl := s.cache.take(); sl != nil; sl = s.cache.take() {
+		for len(sl.frames) > 0 {
+			b.recs = b.recs[:len(b.recs)+1]
+			r := &b.recs[len(b.recs)-1]
+			if err := sl.decode(r, s.cache.major, s.dialect); err != nil {
+				return err
+			}
+			if len(sl.frames) == 0 && len(sl.mem) == slabSize {
+				b.mem = append(b.mem, sl.mem)
+			}
+			if bytes += int(r.Length); len(b.recs) < batchRecords && bytes < batchBytes {
+				continue
+			}
+			if err := send(ctx, ch, b); err != nil {
+				return err
+			}
+			b, bytes = s.batch(), 0
+		}
+	}
+	return send(ctx, ch, b)
+}
+
+// send hands a batch on unless it is empty.
+func send(ctx context.Context, ch chan<- *batch, b *batch) error {
+	if len(b.recs) == 0 {
+		return nil
+	}
+	select {
+	case ch <- b:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -43,7 +43,7 @@ type lent struct {
 // replay did not reach the span's end; single blocks that could not be redone
 // are data in the Result.
 func (e *Engine) Replay(ctx context.Context) (*Result, error) {
-	st := &stream{src: e.pages.empty(e.src), span: e.span.Range, dialect: e.dialect, seen: e.cfg.Progress, kept: true}
+	st := &stream{src: e.src, span: e.span.Range, dialect: e.dialect, seen: e.cfg.Progress, kept: true, cache: &e.records, spare: e.spare}
 	return e.replay(ctx, st.each, st.recycle)
 }
 

@@ -67,7 +67,7 @@ func (e *Engine) forgetTouched() {
 // scanAs is Scan in the engine's dialect.
 func (e *Engine) scanAs(ctx context.Context) (*Scanned, error) {
 	out := &Scanned{Dialect: e.dialect}
-	st := &stream{src: e.pages.fill(e.src), span: e.span.Range, dialect: e.dialect, seen: e.cfg.Progress}
+	st := &stream{src: e.src, span: e.span.Range, dialect: e.dialect, seen: e.cfg.Progress, fill: e.records.fill()}
 	err := e.scan(ctx, st.each, out)
 	if st.reader != nil { // the source was opened
 		out.Major, out.SystemID = st.reader.Major(), st.reader.SystemID()

@@ -30,6 +30,9 @@ type block struct {
 	audit audit.Block // the page LSN that the primary had
 }
 
+// freshPages is how many pages of memory a store asks for at a time: 2 MiB.
+const freshPages = 256
+
 // maxHints bounds block.hints.
 const maxHints = 8
 
@@ -54,12 +57,19 @@ type store struct {
 	hand     int
 	held     int // pages allocated: resident or in pool
 	pool     [][]byte
+	fresh    []byte // memory for pages, not used yet
+	zero     bool   // fresh is all zeros
+	spare    *spare // where more may be
 	scratch  scratch
 	evicted  int64
 }
 
 // load brings b's page into memory; a block without one gets a zero page.
-func (s *store) load(b *block) ([]byte, error) {
+func (s *store) load(b *block) ([]byte, error) { return s.page(b, false) }
+
+// page is load, but for a page that will be overwritten: what is in that may
+// be anything.
+func (s *store) page(b *block, overwritten bool) ([]byte, error) {
 	b.recent = true
 	if b.page != nil {
 		return b.page, nil
@@ -69,6 +79,10 @@ func (s *store) load(b *block) ([]byte, error) {
 		return nil, err
 	}
 	switch {
+	case overwritten && b.onDisk:
+		s.scratch.release(b.slot)
+		b.onDisk = false
+	case overwritten:
 	case b.onDisk:
 		if err := s.scratch.get(b.slot, p); err != nil {
 			s.pool = append(s.pool, p)
@@ -104,8 +118,15 @@ func (s *store) room() (p []byte, zero bool, err error) {
 		b.recent = false
 		s.hand++
 	}
+	if len(s.fresh) == 0 {
+		s.zero = false
+		if s.fresh = s.spare.take(); s.fresh == nil {
+			s.fresh, s.zero = make([]byte, min(freshPages, max(s.budget-s.held, 1))*pg.BlockSize), true
+		}
+	}
+	p, s.fresh = s.fresh[:pg.BlockSize:pg.BlockSize], s.fresh[pg.BlockSize:]
 	s.held++
-	return make([]byte, pg.BlockSize), true, nil
+	return p, s.zero, nil
 }
 
 // evict moves b's page to the scratch file and returns its memory.

@@ -138,11 +138,12 @@ func (w *worker) redo(it *item) error {
 	b := it.rel.make(w.n, it.blk)
 	b.touched = true
 	ref := &it.rec.Blocks[it.ref]
-	p, err := w.store.load(b)
+	restores := ref.HasImage && ref.Image.Apply
+	p, err := w.store.page(b, restores)
 	if err != nil {
 		return err
 	}
-	builds := !ref.WillInit && (!ref.HasImage || !ref.Image.Apply)
+	builds := !ref.WillInit && !restores
 	img, imgErr := w.readImage(it.rec, ref, p)
 	w.audit.see(it.rec, ref, &b.audit, img)
 	switch {
@@ -163,7 +164,9 @@ func (w *worker) readImage(rec *wal.Record, ref *wal.BlockRef, p page.Page) (img
 	case !ref.HasImage:
 		return nil, nil
 	case ref.Image.Apply:
-		img, err = p, redo.Restore(rec, ref, p)
+		if img, err = p, redo.Restore(rec, ref, p); err != nil {
+			clear(p)
+		}
 	default:
 		if w.image == nil {
 			w.image, w.got = make([]byte, pg.BlockSize), make([]byte, pg.BlockSize)

@@ -91,6 +91,19 @@ func (rec *Record) decode(raw []byte) string {
 	return detailNone
 }
 
+// Decode fills rec, of which LSN, End, TLI, Major and Dialect are set, from
+// the bytes that NextInto returned for it. It looks at their framing, not at
+// the CRC.
+func (rec *Record) Decode(raw []byte) error {
+	if len(raw) < recordHeaderSize {
+		return &EndError{rec.LSN, EndBadRecordContent, detailShort}
+	}
+	if detail := rec.decode(raw); detail != "" {
+		return &EndError{rec.LSN, EndBadRecordContent, detail}
+	}
+	return nil
+}
+
 // headers reads fragment headers up to the main data's, which is the last, or
 // until what follows is the payload announced.
 func (d *decoder) headers() string {

@@ -10,8 +10,9 @@ import (
 
 // PageFunc returns one or more whole WAL pages that start at LSN at, a
 // multiple of PageSize, not crossing the end of a segment. The memory belongs
-// to the reader from then on and is never written to again. Where a segment
-// is not there the error is a *MissingError.
+// to the reader from then on and is never written to again; for one of which
+// only NextInto is called, until the next call. Where a segment is not there
+// the error is a *MissingError.
 type PageFunc func(at pg.LSN) ([]byte, error)
 
 // Config says where a Reader starts and what it expects.
@@ -65,6 +66,7 @@ type Reader struct {
 
 	started bool
 	records bool   // at least one was read: prev is known
+	raw     []byte // of the last good record
 	end     pg.LSN // of the last good record
 	next    pg.LSN // where the next record starts, or the page it starts on
 	prev    pg.LSN // of the last good record
@@ -73,6 +75,8 @@ type Reader struct {
 	late       pg.LSN // where the records begin behind zeros, 0 if there are none
 	headlessAt pg.LSN // the first record, if its page has no header
 	slab       []byte // unused rest of the block that records across pages are put together in
+	into       bool   // NextInto is under way: nothing of rec may point into the chunk
+	room       []byte // with into: where the record is put if it fits
 }
 
 // NewReader makes a reader. A configuration that cannot work is the error of
@@ -106,6 +110,18 @@ func (r *Reader) Next(rec *Record) error {
 		r.err = r.nextRecord(rec)
 	}
 	return r.err
+}
+
+// NextInto is Next for a record that points nowhere into the pages: its bytes
+// are put into room if they fit, else into memory of their own, and returned.
+func (r *Reader) NextInto(rec *Record, room []byte) ([]byte, error) {
+	r.into, r.room = true, room
+	err := r.Next(rec)
+	r.into, r.room = false, nil
+	if err != nil {
+		return nil, err
+	}
+	return r.raw, nil
 }
 
 func (r *Reader) nextRecord(rec *Record) error {
@@ -206,6 +222,7 @@ func (r *Reader) openPage(at pg.LSN) error {
 func (r *Reader) borrowHeader(at pg.LSN, page []byte) (PageHeader, error) {
 	off := int(at-r.chunkAt) + PageSize
 	if off == len(r.chunk) {
+		page = slices.Clone(page) // its memory may be used again
 		if err := r.readChunk(at + PageSize); err != nil {
 			return PageHeader{}, err
 		}

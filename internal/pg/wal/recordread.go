@@ -94,7 +94,7 @@ func (r *Reader) recordBytes(lsn pg.LSN) (raw []byte, end pg.LSN, err error) {
 		}
 	}
 	if uint64(total) <= uint64(len(head)) {
-		raw, end = head[:total:total], lsn+pg.LSN(maxAlign(uint64(total)))
+		raw, end = r.own(head[:total:total]), lsn+pg.LSN(maxAlign(uint64(total)))
 	} else {
 		raw, end, err = r.assemble(head, lsn, total)
 		if err != nil {
@@ -158,9 +158,21 @@ func (r *Reader) assemble(head []byte, lsn pg.LSN, total uint32) (raw []byte, en
 	}
 }
 
+// own is raw, or a copy of it in memory that the caller of NextInto owns.
+func (r *Reader) own(raw []byte) []byte {
+	if !r.into {
+		return raw
+	}
+	return append(r.buffer(uint32(len(raw))), raw...)
+}
+
 // buffer returns an empty slice for a record of total bytes. A length is only
-// believed up to slabRecord, or as far as bytes of the chunk back it.
+// believed up to what the caller of NextInto has room for, up to slabRecord, or
+// as far as bytes of the chunk back it.
 func (r *Reader) buffer(total uint32) []byte {
+	if uint64(total) <= uint64(len(r.room)) {
+		return r.room[0:0:total]
+	}
 	if total > slabRecord {
 		have := uint64(len(r.chunk)) - uint64(r.pageAt-r.chunkAt)
 		return make([]byte, 0, min(uint64(total), have))
@@ -226,7 +238,7 @@ func (r *Reader) finish(rec *Record, raw []byte, lsn, end pg.LSN, tli pg.TLI) er
 	if r.dropped != 0 {
 		return &EndError{lsn, EndBadRecordContent, fmt.Sprintf("the record at %s is cut off and marked as overwritten, but this is not OVERWRITE_CONTRECORD", r.dropped)}
 	}
-	r.end, r.next, r.prev, r.records = rec.End, rec.End, lsn, true
+	r.end, r.next, r.prev, r.records, r.raw = rec.End, rec.End, lsn, true, raw
 	return nil
 }
 
