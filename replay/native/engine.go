@@ -115,7 +115,7 @@ func New(cfg Config, src replay.WALSource, span Span) *Engine {
 		cfg: cfg, span: span,
 		src: src, dialect: replay.DialectOf(src), records: recordCache{limit: cfg.Memory / walShare},
 		workers: cfg.Workers, env: redo.Env{Extensions: cfg.Extensions},
-		rels:   make(map[pg.RelFork]*relation), spare: new(spare),
+		rels: make(map[pg.RelFork]*relation), spare: new(spare),
 		maps:   make(map[dbKey][]byte),
 		copied: make(map[dbKey]pg.LSN), walLogged: make(map[dbKey]bool), prepared: make(map[pg.XID]bool),
 		dropped: make(map[pg.RelFileLocator]pg.LSN),

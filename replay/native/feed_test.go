@@ -14,7 +14,7 @@ import (
 // watchedWAL counts what was read of it.
 type watchedWAL struct {
 	*memWAL
-	last atomic.Int64
+	first, last atomic.Int64
 }
 
 func (w *watchedWAL) Open(ctx context.Context, from pg.LSN) (replay.WALStream, error) {
@@ -28,6 +28,7 @@ type watchedStream struct {
 }
 
 func (s watchedStream) ReadPages(at pg.LSN) ([]byte, error) {
+	s.w.first.CompareAndSwap(0, int64(at))
 	s.w.last.Store(int64(at))
 	return s.WALStream.ReadPages(at)
 }

@@ -12,7 +12,8 @@ const slabSize = 4 << 20
 
 // recordCache keeps the bytes of the records that one pass reads, up to a
 // limit, for the next pass: what came from a bucket need not come from it
-// twice, and what was checked and put together once need not be again.
+// twice, and what was checked and put together once need not be again. A nil
+// one keeps nothing.
 type recordCache struct {
 	limit int64 // bytes
 	size  int64 // bytes that the slabs take
@@ -71,6 +72,9 @@ func (c *recordCache) room() []byte {
 	c.size += slabSize
 	s := &slab{mem: make([]byte, slabSize)}
 	s.buf = s.mem[:0]
+	if n := len(c.slabs); n > 0 {
+		s.frames = make([]frame, 0, len(c.slabs[n-1].frames)*9/8)
+	}
 	c.slabs = append(c.slabs, s)
 	return s.buf[:cap(s.buf)]
 }

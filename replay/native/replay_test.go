@@ -118,8 +118,11 @@ func TestCleanBaseFromTheFuture(t *testing.T) {
 func TestRecycledBatches(t *testing.T) {
 	w := demoSpan(t)
 	want := states(t, play(t, Config{Workers: 2}, w.wal, Span{Range: w.span}, w.base))
-	for _, workers := range []int{1, 3} {
-		e := New(Config{Workers: workers}, w.wal, Span{Range: w.span})
+	for _, c := range []struct {
+		workers int
+		cached  bool
+	}{{1, false}, {3, false}, {1, true}, {3, true}} {
+		e := New(Config{Workers: c.workers}, w.wal, Span{Range: w.span})
 		t.Cleanup(func() { _ = e.Close() })
 		if _, err := e.Scan(t.Context()); err != nil {
 			t.Fatal(err)
@@ -129,19 +132,27 @@ func TestRecycledBatches(t *testing.T) {
 		}
 		e.SetBase(Base{Checksums: true})
 		spoilt := 0
-		st := &stream{src: w.wal, span: w.span, kept: true}
+		st := &stream{src: w.wal, span: w.span, kept: true, spare: e.spare}
+		if c.cached {
+			st.cache = &e.records
+		}
 		res, err := e.replay(t.Context(), st.each, func(b *batch) {
 			for i := range b.recs {
 				b.recs[i] = wal.Record{Rmgr: 255, LSN: 1, End: 1, Blocks: b.recs[i].Blocks[:0]}
 			}
 			clear(b.refs)
+			for _, mem := range append(b.mem, b.buf[:cap(b.buf)]) {
+				for i := range mem {
+					mem[i] = 0xA5
+				}
+			}
 			spoilt++
 			st.recycle(b)
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		sameStates(t, fmt.Sprintf("%d workers", workers), states(t, res), want)
+		sameStates(t, fmt.Sprintf("%+v", c), states(t, res), want)
 		if spoilt == 0 {
 			t.Error("no batch was given back")
 		}

@@ -97,38 +97,29 @@ type vmBits struct{ new, old uint8 }
 
 // vmCleared reads from a heap record's flags what it clears. VISIBLE
 // and records without such a flag clear nothing.
-func vmCleared(rec *wal.Record) (vmBits, error) {
-	bits := func(flags, flag, bits uint8) uint8 {
+func vmCleared(rec *wal.Record) (out vmBits, err error) {
+	flags, err := wal.HeapFlags(rec)
+	if flags == 0 || err != nil {
+		return out, err
+	}
+	bits := func(flag, bits uint8) uint8 {
 		if flags&flag != 0 {
 			return bits
 		}
 		return 0
 	}
-	change := rec.HeapChange()
-	if rec.Rmgr == pg.RmgrHeap2 && rec.HeapOp() == wal.OpHeap2LockUpdated {
-		change = wal.HeapLocks
-	}
-	switch change {
-	case wal.HeapMultiInserts:
-		r, err := wal.DecodeHeapMultiInsert(rec)
-		return vmBits{new: bits(r.Flags, wal.InsertAllVisibleCleared, wal.VMValidBits)}, err
-	case wal.HeapLocks:
-		r, err := wal.DecodeHeapLock(rec)
-		return vmBits{new: bits(r.Flags, wal.LockAllFrozenCleared, wal.VMAllFrozen)}, err
-	case wal.HeapInserts:
-		r, err := wal.DecodeHeapInsert(rec)
-		return vmBits{new: bits(r.Flags, wal.InsertAllVisibleCleared, wal.VMValidBits)}, err
+	switch rec.HeapChange() {
+	case wal.HeapInserts, wal.HeapMultiInserts:
+		out.new = bits(wal.InsertAllVisibleCleared, wal.VMValidBits)
 	case wal.HeapDeletes:
-		r, err := wal.DecodeHeapDelete(rec)
-		return vmBits{new: bits(r.Flags, wal.DeleteAllVisibleCleared, wal.VMValidBits)}, err
+		out.new = bits(wal.DeleteAllVisibleCleared, wal.VMValidBits)
 	case wal.HeapUpdates, wal.HeapHotUpdates:
-		r, err := wal.DecodeHeapUpdate(rec)
-		return vmBits{
-			new: bits(r.Flags, wal.UpdateNewAllVisibleCleared, wal.VMValidBits),
-			old: bits(r.Flags, wal.UpdateOldAllVisibleCleared, wal.VMValidBits),
-		}, err
+		out.new = bits(wal.UpdateNewAllVisibleCleared, wal.VMValidBits)
+		out.old = bits(wal.UpdateOldAllVisibleCleared, wal.VMValidBits)
+	default: // LOCK and LOCK_UPDATED
+		out.new = bits(wal.LockAllFrozenCleared, wal.VMAllFrozen)
 	}
-	return vmBits{}, wal.CheckHeap(rec)
+	return out, nil
 }
 
 // vmHeapBlocks are the heap blocks that vmBits speak of: block 0, and block 1

@@ -1,6 +1,10 @@
 package wal
 
-import "redoubt/internal/pg"
+import (
+	"encoding/binary"
+
+	"redoubt/internal/pg"
+)
 
 // Operations of the Heap resource manager (access/heapam_xlog.h, XLOG_HEAP_*).
 const (
@@ -60,6 +64,7 @@ const (
 
 // Sizes in bytes.
 const (
+	insertFlagsAt   = 2  // in xl_heap_insert
 	tupleHeaderSize = 23 // SizeofHeapTupleHeader
 	sizeOfInvalMsg  = 16 // SharedInvalidationMessage
 )
@@ -131,7 +136,7 @@ func CheckHeap(r *Record) error {
 	}
 	switch change {
 	case HeapInserts:
-		return r.checkFixed(3, 2, insertFlags)
+		return r.checkFixed(insertFlagsAt+1, insertFlagsAt, insertFlags)
 	case HeapDeletes:
 		return r.checkChange(&r.layout().del, deleteFlags, change)
 	case HeapUpdates, HeapHotUpdates:
@@ -245,12 +250,16 @@ func (r *Record) checkTruncate() error {
 }
 
 // readTupleHeader reads an xl_heap_header; Neon's has t_cid before t_hoff.
-func (r *Record) readTupleHeader(c *cursor) TupleHeader {
-	h := TupleHeader{Infomask2: c.u16(), Infomask: c.u16()}
-	if r.layout().header > stockLayout.header {
-		h.CID = c.u32()
+func (r *Record) readTupleHeader(c *cursor) (h TupleHeader) {
+	n := r.layout().header
+	b := c.take(n)
+	if b == nil {
+		return h
 	}
-	h.Hoff = c.u8()
+	h.Infomask2, h.Infomask, h.Hoff = binary.LittleEndian.Uint16(b), binary.LittleEndian.Uint16(b[2:]), b[n-1]
+	if n > stockLayout.header {
+		h.CID = binary.LittleEndian.Uint32(b[4:])
+	}
 	return h
 }
 
@@ -290,6 +299,27 @@ func (r *Record) mainRead(c *cursor) error {
 	return nil
 }
 
+// HeapFlags are the flags in the main data of a change of heap tuples and of
+// LOCK_UPDATED, 0 for other records of their resource managers.
+func HeapFlags(r *Record) (uint8, error) {
+	if err := CheckHeap(r); err != nil {
+		return 0, err
+	}
+	switch change := r.HeapChange(); change {
+	case HeapInserts:
+		return r.u8(insertFlagsAt), nil
+	case HeapMultiInserts:
+		return r.u8(0), nil
+	case NoHeapChange:
+		if r.Rmgr == pg.RmgrHeap2 && r.HeapOp() == OpHeap2LockUpdated {
+			return r.u8(stockLayout.lock.flags), nil
+		}
+		return 0, nil
+	default:
+		return r.u8(r.layout().fields(change).flags), nil
+	}
+}
+
 // DecodeHeapInsert decodes the main data of INSERT.
 func DecodeHeapInsert(r *Record) (HeapInsert, error) {
 	if err := CheckHeap(r); err != nil {
@@ -299,16 +329,28 @@ func DecodeHeapInsert(r *Record) (HeapInsert, error) {
 	return HeapInsert{Offset: c.u16(), Flags: c.u8()}, r.mainRead(&c)
 }
 
-// field reads main data at an offset that a layout gives.
-func (r *Record) field(at int) cursor {
-	c := newCursor(r.Main)
-	c.skip(at)
-	return c
+// u8, u16 and u32 read main data at an offset that a layout gives; what lies
+// beyond its end is 0.
+func (r *Record) u8(at int) uint8 {
+	if at >= len(r.Main) {
+		return 0
+	}
+	return r.Main[at]
 }
 
-func (r *Record) u8(at int) uint8   { c := r.field(at); return c.u8() }
-func (r *Record) u16(at int) uint16 { c := r.field(at); return c.u16() }
-func (r *Record) u32(at int) uint32 { c := r.field(at); return c.u32() }
+func (r *Record) u16(at int) uint16 {
+	if at+2 > len(r.Main) {
+		return 0
+	}
+	return binary.LittleEndian.Uint16(r.Main[at:])
+}
+
+func (r *Record) u32(at int) uint32 {
+	if at+4 > len(r.Main) {
+		return 0
+	}
+	return binary.LittleEndian.Uint32(r.Main[at:])
+}
 
 // cid is the command id in main data, 0 where the layout has none.
 func (r *Record) cid(at int) uint32 {

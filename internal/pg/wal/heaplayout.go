@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"encoding/binary"
 	"errors"
 
 	"redoubt/internal/pg"
@@ -201,9 +202,12 @@ func (r *Record) otherDialect(s Dialects) error {
 // fits is the set if the heap record is whole in its dialect, tuples in block
 // data included, else the empty one.
 func (r *Record) fits(only Dialects, change HeapChange) Dialects {
-	x := *r
-	x.Dialect, _ = only.One()
-	if !x.mayFit(change) || CheckHeap(&x) != nil || x.checkTuples(change) != nil {
+	if d, _ := only.One(); d != r.Dialect {
+		other := *r
+		other.Dialect = d
+		r = &other
+	}
+	if !r.mayFit(change) || CheckHeap(r) != nil || r.checkTuples(change) != nil {
 		return 0
 	}
 	return only
@@ -228,12 +232,13 @@ func (r *Record) mayFit(change HeapChange) bool {
 	if ref == nil || len(ref.Data) < size {
 		return true
 	}
-	c := newCursor(ref.Data[header:])
-	h := TupleHeader{Infomask2: c.u16(), Infomask: c.u16()}
+	d := ref.Data[header:]
+	h := TupleHeader{Infomask2: binary.LittleEndian.Uint16(d), Infomask: binary.LittleEndian.Uint16(d[2:])}
 	return int(ref.Data[size-1]) == h.hoff()
 }
 
-// checkTuples says whether the new tuples in block data are whole.
+// checkTuples says whether the new tuples in block data are whole, in a record
+// that CheckHeap has passed.
 func (r *Record) checkTuples(change HeapChange) error {
 	ref := r.Block(0)
 	if ref == nil || ref.HasImage && !ref.HasData {
@@ -244,10 +249,7 @@ func (r *Record) checkTuples(change HeapChange) error {
 		_, _, err := DecodeHeapTuple(r, ref)
 		return err
 	case HeapUpdates, HeapHotUpdates:
-		u, err := DecodeHeapUpdate(r)
-		if err == nil {
-			_, err = DecodeHeapUpdateTuple(r, ref, u.Flags)
-		}
+		_, err := DecodeHeapUpdateTuple(r, ref, r.u8(r.layout().update.flags))
 		return err
 	case HeapMultiInserts:
 		m, err := DecodeHeapMultiInsert(r)
