@@ -1,6 +1,8 @@
 package scanner
 
 import (
+	"slices"
+
 	"redoubt/internal/finding"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
@@ -17,17 +19,22 @@ type expectation struct {
 // counts: the WAL on the way to it along its history, from where it is needed
 // on, and its own up to its newest segment. A TLI is expected up to before the
 // segment in which the next one of a history begins, which holds a copy of
-// what the old one wrote there.
+// what the old one wrote there. Where it is recorded that the archive had WAL
+// beyond the newest segment of a TLI, or of a newer one, that is expected, too;
+// what it had before the oldest segment may have been removed on purpose.
 func expect(s *survey, opt *Options) *expectation {
 	x := &expectation{expected: map[pg.TLI]runs{}}
-	tlis := s.tlis()
+	tlis := s.expectable(opt)
 	if len(tlis) == 0 {
 		return x
 	}
 	x.newest = tlis[len(tlis)-1]
 	for _, tli := range tlis {
 		h := s.history(tli)
-		r := run{lowest(s, opt, tli, h), s.present[tli].end()}
+		r := run{lowest(s, opt, tli, h), s.of(tli).end()}
+		if rec, ok := s.recorded(opt, tli); ok {
+			r.to = max(r.to, rec.to)
+		}
 		if opt.To != 0 {
 			end := pg.SegmentOf(opt.To-1, s.size) + 1
 			if tli == x.newest {
@@ -83,6 +90,9 @@ func lowest(s *survey, opt *Options, tli pg.TLI, h wal.History) pg.SegmentNo {
 	if found {
 		return low
 	}
+	if rec, ok := s.recorded(opt, tli); ok && s.present[tli] == nil {
+		take(rec.from)
+	}
 	for i, e := range h {
 		p := s.present[e.TLI]
 		if p == nil {
@@ -97,6 +107,33 @@ func lowest(s *survey, opt *Options, tli pg.TLI, h wal.History) pg.SegmentNo {
 		}
 	}
 	return low
+}
+
+// expectable are the TLIs of which something is expected: those with segments,
+// and newer ones of which it is recorded that they had some.
+func (s *survey) expectable(opt *Options) []pg.TLI {
+	tlis := s.tlis()
+	if len(tlis) == 0 {
+		return nil
+	}
+	newest := tlis[len(tlis)-1]
+	for _, r := range opt.Recorded {
+		if _, ok := s.recorded(opt, r.TLI); ok && r.TLI > newest {
+			tlis = append(tlis, r.TLI)
+		}
+	}
+	slices.Sort(tlis)
+	return tlis
+}
+
+// recorded are the segments of a TLI that the archive had as is recorded.
+func (s *survey) recorded(opt *Options, tli pg.TLI) (run, bool) {
+	for _, r := range opt.Recorded {
+		if r.TLI == tli && r.SegmentSize == s.size && r.From < r.To {
+			return run{pg.SegmentOf(r.From, s.size), pg.SegmentOf(r.To-1, s.size) + 1}, true
+		}
+	}
+	return run{}, false
 }
 
 // counts are the segments expected, and those of them that are there.

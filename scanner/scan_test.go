@@ -263,6 +263,48 @@ func TestRequeue(t *testing.T) {
 	}
 }
 
+// What was recorded to be there is expected behind the newest segment that is,
+// and of newer TLIs; not before the oldest one, nor of other sizes.
+func TestRecorded(t *testing.T) {
+	at := func(n pg.SegmentNo) pg.LSN { return n.Start(mib) }
+	for name, c := range map[string]struct {
+		keys     []string
+		recorded []Recorded
+		opt      Options
+		want     string
+	}{
+		"as recorded":        {[]string{"1/3", "1/4"}, []Recorded{{1, at(3), at(5), mib}}, Options{}, ""},
+		"fewer recorded":     {[]string{"1/3", "1/4"}, []Recorded{{1, at(3), at(4), mib}}, Options{}, ""},
+		"the newest lost":    {[]string{"1/3", "1/4"}, []Recorded{{1, at(3), at(7), mib}}, Options{}, "1/5 1/6"},
+		"the oldest removed": {[]string{"1/3", "1/4"}, []Recorded{{1, at(1), at(5), mib}}, Options{}, ""},
+		"another size":       {[]string{"1/3", "1/4"}, []Recorded{{1, at(3), at(7), 2 * mib}}, Options{}, ""},
+		"a newer TLI lost":   {[]string{"1/3", "1/4"}, []Recorded{{1, at(3), at(5), mib}, {2, at(5), at(7), mib}}, Options{}, "2/5 2/6"},
+		"an older removed":   {[]string{"2/5"}, []Recorded{{1, at(3), at(5), mib}}, Options{}, ""},
+		"up to":              {[]string{"1/3", "1/4"}, []Recorded{{1, at(3), at(7), mib}}, Options{To: at(6)}, "1/5"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.opt.Recorded = c.recorded
+			r, err := Timeline(context.Background(), archiveOf(c.keys...), c.opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, g := range r.Gaps {
+				for _, s := range g.Segments {
+					tli, n, err := pg.ParseSegmentName(s, mib)
+					if err != nil {
+						t.Fatal(err)
+					}
+					got = append(got, fmt.Sprintf("%d/%d", tli, n))
+				}
+			}
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("missing %v, want %s", got, c.want)
+			}
+		})
+	}
+}
+
 // Gaps are what a plain loop over all segments says.
 func TestGapsAgainstModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {

@@ -66,6 +66,14 @@ type Backup struct {
 	Alone bool
 }
 
+// Recorded is WAL of a TLI of which it was recorded, elsewhere than in the
+// archive, that the archive has it.
+type Recorded struct {
+	TLI         pg.TLI
+	From, To    pg.LSN
+	SegmentSize int64
+}
+
 // Options say what to scan and how.
 type Options struct {
 	// From and To override what is expected: segments from the one that holds
@@ -73,6 +81,8 @@ type Options struct {
 	// start or, without one, from the first segment; to the newest segment.
 	From, To pg.LSN
 	Backups  []Backup
+	// Recorded extends what is expected beyond the newest segment that is there.
+	Recorded []Recorded
 
 	Deep  bool
 	Audit bool // check full-page images against the LSN chain of each block, in WAL that is there

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -12,6 +13,9 @@ import (
 	"time"
 
 	"redoubt/internal/finding"
+	"redoubt/internal/pg"
+	"redoubt/walbackup/coord"
+	walnames "redoubt/walbackup/names"
 )
 
 // agentConfigFile lays out an agent's configuration on a directory bucket.
@@ -113,8 +117,9 @@ func marked(t *testing.T) string {
 	return dir
 }
 
-// TestScanHandsOn loses segments that an agent had uploaded: a scan asks for
-// them, the agent uploads them again, and the next scan is clean.
+// TestScanHandsOn loses segments that an agent had uploaded, the newest for
+// one, which nothing but the WAL backup LSN tells of: a scan asks for them, the
+// agent uploads them again, and the next scan is clean.
 func TestScanHandsOn(t *testing.T) {
 	t.Parallel()
 	data, bucket, listen := shortDir(t), t.TempDir(), freePort(t)
@@ -145,15 +150,24 @@ func TestScanHandsOn(t *testing.T) {
 	}
 	last := names[len(names)-1]
 	await("the last segment is not uploaded", func() bool { return object(last) != "" && object(names[1]) != "" })
-	lost := object(names[1])
+	lost, newest := object(names[1]), object(last)
+	etcd, err := coord.Dial(t.Context(), coord.Config{Endpoints: []string{coord.EmbeddedEndpoint(filepath.Join(data, "etcd"))}, Prefix: "/redoubt"})
+	must(t, err)
+	_, end, err := pg.ParseSegmentName(last, 1<<20)
+	must(t, err)
+	await("the WAL backup LSN does not get to the end", func() bool {
+		states, err := etcd.States(t.Context(), walnames.ID{Tenant: "prod", Timeline: "main"})
+		return err == nil && states[1].Backup == (end+1).Start(1<<20)
+	})
+	must(t, etcd.Close())
 	must(t, agent.Process.Signal(syscall.SIGSTOP)) // the scan must not wait for it
-	must(t, os.Remove(lost))
+	must(t, errors.Join(os.Remove(lost), os.Remove(newest)))
 	must(t, agent.Process.Signal(syscall.SIGCONT))
 	o, s := scan()
-	if o.code != exitFindings || len(s.Timelines) != 1 || len(s.Timelines[0].Gaps) != 1 || s.Timelines[0].Gaps[0].Status != "requeued" {
+	if o.code != exitFindings || len(s.Timelines) != 1 || len(s.Timelines[0].Gaps) != 2 || s.Timelines[0].Gaps[0].Status != "requeued" || s.Timelines[0].Gaps[1].Status != "requeued" {
 		t.Fatalf("a scan with a segment lost: exit %d\n%s%s", o.code, o.stdout, o.stderr)
 	}
-	await("the lost segment is not uploaded again", func() bool { return object(names[1]) == lost })
+	await("the lost segments are not uploaded again", func() bool { return object(names[1]) == lost && object(last) == newest })
 	if o, s = scan(); len(s.Timelines[0].Gaps) != 0 {
 		t.Errorf("a scan after that: exit %d\n%s%s", o.code, o.stdout, o.stderr)
 	}

@@ -104,8 +104,9 @@ func (f *scanFlags) run(cmd *cobra.Command) (err error) {
 			doubts = append(doubts, c.problem)
 			continue
 		}
+		doubt := ""
 		if c.site != nil {
-			if err := c.site.handOn(ctx, &opt); err != nil {
+			if doubt, err = c.site.handOn(ctx, c.source, c.t, &opt); err != nil {
 				return err
 			}
 		}
@@ -115,6 +116,9 @@ func (f *scanFlags) run(cmd *cobra.Command) (err error) {
 		if ctx.Err() != nil {
 			prog.end()
 			return ctx.Err()
+		}
+		if doubt != "" {
+			r.Reasons = append(r.Reasons, doubt)
 		}
 		if err != nil { // the other timelines are scanned all the same
 			r.Tenant, r.Timeline, r.Reasons = c.t.Tenant(), c.t.ID(), append(r.Reasons, err.Error())
@@ -140,6 +144,7 @@ func (f *scanFlags) run(cmd *cobra.Command) (err error) {
 type chosen struct {
 	t       *archive.Timeline
 	site    *site // of the configuration; nil with --wal
+	source  config.Source
 	backups string
 	place   string // of its WAL below --wal; empty: there itself
 	problem string
@@ -204,7 +209,7 @@ func (f *scanFlags) timelinesOf(ctx context.Context, s *site, src config.Source)
 		if err != nil {
 			return out, err
 		}
-		c := chosen{t: t, site: s}
+		c := chosen{t: t, site: s, source: src}
 		if c.backups, err = s.backups(ctx, k.TimelineKey); err != nil {
 			c.backups = "" // then only what the archive itself says is expected
 		}
@@ -276,7 +281,7 @@ func stopOf(i snapshot.Info) pg.LSN { return max(i.Redo, i.Consistent, i.EndLSN)
 
 // scan fits scheduler.Scanner.
 func (s *site) scan(ctx context.Context, spec scheduler.ScanSpec) (finding.ScanTimeline, error) {
-	t, _, err := s.timeline(ctx, spec.TimelineKey)
+	t, src, err := s.timeline(ctx, spec.TimelineKey)
 	if err != nil {
 		return finding.ScanTimeline{}, err
 	}
@@ -286,10 +291,14 @@ func (s *site) scan(ctx context.Context, spec scheduler.ScanSpec) (finding.ScanT
 	}
 	job := s.cfg.Jobs[spec.Job].Scan
 	opt := scanner.Options{Deep: job.Deep, Audit: job.Audit, Reread: job.Reread, Memory: memory{s.ledger}}
-	if err := s.handOn(ctx, &opt); err != nil {
+	doubt, err := s.handOn(ctx, src, t, &opt)
+	if err != nil {
 		return finding.ScanTimeline{}, err
 	}
 	r, err := scanTimeline(ctx, t, loc, opt)
+	if doubt != "" {
+		r.Reasons = append(r.Reasons, doubt)
+	}
 	return r.ScanTimeline, err
 }
 

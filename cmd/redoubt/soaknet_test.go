@@ -53,7 +53,8 @@ var networkFaults = []struct {
 	{"etcd half-open", storagetest.Fault{Hole: true}}, // past the lease
 }
 
-// disturb does one fault to the network of an agent, the leader if it is known.
+// disturb does one fault to the network of an agent, the leader if it is
+// known, and lasts until something met it, but not for ever.
 func (s *soak) disturb(n int, pause time.Duration) {
 	i := max(0, s.leader())
 	f := networkFaults[n]
@@ -68,8 +69,12 @@ func (s *soak) disturb(n int, pause time.Duration) {
 		p.Set(f.fault)
 	}
 	time.Sleep(pause)
+	for until := time.Now().Add(10 * time.Second); s.net.met[f.name] == 0 && time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+		for _, p := range proxies {
+			s.net.met[f.name] += p.Used()
+		}
+	}
 	for _, p := range proxies {
-		s.net.met[f.name] += p.Used()
 		p.Set(storagetest.Fault{})
 	}
 	s.revive()
@@ -77,6 +82,9 @@ func (s *soak) disturb(n int, pause time.Duration) {
 
 // disturbAll does each fault of the network once.
 func (s *soak) disturbAll() {
+	for until := time.Now().Add(time.Minute); s.leader() < 0 && time.Now().Before(until); {
+		time.Sleep(100 * time.Millisecond)
+	}
 	for n := range networkFaults {
 		s.disturb(n, 700*time.Millisecond)
 	}
