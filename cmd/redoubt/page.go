@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"redoubt/internal/archive"
+	"redoubt/internal/official/snapshot"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
 	"redoubt/replay/native"
@@ -227,7 +228,7 @@ func (q *pageQuestion) pages(h *verify.BlockHistory) [][]byte {
 func settle(ctx context.Context, q *verify.BlockQuery, base snapshotSide, official verify.Meta, to pg.LSN) error {
 	info, err := base.Peek(ctx)
 	if err == nil && !info.HasControl { // a tar that has pg_control last
-		if err = base.Walk(ctx, ignoreAll{}); err == nil {
+		if err = base.Walk(ctx, snapshot.Ignore{}); err == nil {
 			info = base.Info()
 		}
 	}

@@ -42,7 +42,7 @@ checked; 3 inconclusive, not everything could be checked.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.AddCommand(demoCommand(), runCommand(), serveCommand(), verifyCommand(), scanCommand(),
-		walbackupCommand(), recoverCommand(), waldumpCommand(), pageCommand(), reportCommand(), ackCommand(), checkCommand(),
+		walbackupCommand(), recoverCommand(), snapshotCommand(), waldumpCommand(), pageCommand(), reportCommand(), ackCommand(), checkCommand(),
 		archivePushCommand(), archiveGetCommand(), versionCommand())
 	return root
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"redoubt/internal/official/snapshot"
-	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
 	"redoubt/internal/storage"
 	"redoubt/verify"
@@ -49,7 +48,7 @@ func (s snapshotSide) Meta(ctx context.Context) (verify.Meta, error) {
 		return verify.Meta{}, err
 	}
 	if info.FromStandby && info.Consistent == 0 {
-		if err := s.Walk(ctx, ignoreAll{}); err != nil {
+		if err := s.Walk(ctx, snapshot.Ignore{}); err != nil {
 			return verify.Meta{}, err
 		}
 		info = s.Info()
@@ -62,18 +61,11 @@ func metaOf(i snapshot.Info) verify.Meta {
 		Major: i.Major, SystemID: i.SystemIdentifier, Online: i.Online, FromStandby: i.FromStandby,
 		Redo: i.Redo, TLI: i.StartTLI, Consistent: i.Consistent,
 	}
-	if i.Consistent != 0 && i.Consistent != i.Redo {
-		m.Online, m.FromStandby = true, true // a standby that was shut down
+	if !i.Online && i.HasControl && i.Control.State == datadir.ShutDownInRecovery {
+		m.Online, m.FromStandby = true, true // transactions may be under way: a standby, or a snapshot made by replay
 	}
 	return m
 }
-
-// ignoreAll is a visitor.
-type ignoreAll struct{}
-
-func (ignoreAll) Blocks(datadir.RelFile, pg.BlockNumber, []byte) error { return nil }
-func (ignoreAll) EndRelation(datadir.RelFile, int64) error             { return nil }
-func (ignoreAll) File(string, []byte) error                            { return nil }
 
 // below is the location of something below another location.
 func below(location string, parts ...string) string {

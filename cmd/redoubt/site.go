@@ -190,8 +190,8 @@ func schedulable(found []snapshot.Backup) []scheduler.Snapshot {
 		}
 		m := metaOf(b.Info)
 		end := b.Info.EndLSN
-		if !m.Online {
-			end = m.Redo
+		if m.Consistent != 0 {
+			end = m.Consistent
 		}
 		out = append(out, scheduler.Snapshot{
 			Name: b.Name, Redo: m.Redo, End: end, Online: m.Online, TLI: m.TLI, Major: m.Major, SystemID: m.SystemID,

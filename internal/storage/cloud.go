@@ -149,8 +149,8 @@ func (c *cloud) Put(ctx context.Context, key string, r io.Reader, opt PutOptions
 	err := c.bucket.Upload(ctx, key, src, &blob.WriterOptions{
 		ContentType: "application/octet-stream",
 		IfNotExist:  opt.CreateOnly,
-		BufferSize:  c.partSize(),
-		BeforeWrite: c.inOnePiece,
+		BufferSize:  c.partSize(opt.Expect),
+		BeforeWrite: c.sending(opt.Expect),
 	})
 	switch {
 	case src.err != nil:

@@ -13,39 +13,57 @@ import (
 
 // How objects are sent to S3: up to onePiece bytes in one request, as most
 // segments are (the default would send one of 16 MiB in four), larger ones in
-// parts.
+// parts, each held in memory until it is there.
 const (
 	onePiece = 64 << 20
 	s3Part   = 16 << 20
+	s3Parts  = 9000 // S3 takes 10,000 at most
+	mebibyte = 1 << 20
 )
 
-// partSize is the size of the parts of an upload, 0 for the default.
-func (c *cloud) partSize() int {
+// s3Patience is how often a request of an upload in parts is tried, with waits
+// of up to 20 s: what was sent before is not sent again, so that a store that
+// is away for a minute does not cost a base backup's worth of work.
+const s3Patience = 12
+
+// partSize is the size of the parts of an upload of about so many bytes, 0 for the default.
+func (c *cloud) partSize(expect int64) int {
 	var client *s3.Client
 	if c.bucket.As(&client) {
-		return s3Part
+		return int(partOf(expect))
 	}
 	return 0
 }
 
-// inOnePiece is called before a write. gocloud hands out its transfer manager,
+func partOf(expect int64) int64 {
+	return max(s3Part, (expect/s3Parts+mebibyte-1)/mebibyte*mebibyte)
+}
+
+// sending is called before a write. gocloud hands out its transfer manager,
 // made for this write alone, but no way to set its options: it is replaced by
 // one that has them.
-func (c *cloud) inOnePiece(as func(any) bool) error {
-	var (
-		tm     *transfermanager.Client
-		client *s3.Client
-	)
-	if !as(&tm) || !c.bucket.As(&client) {
+func (c *cloud) sending(expect int64) func(as func(any) bool) error {
+	return func(as func(any) bool) error {
+		var (
+			tm     *transfermanager.Client
+			client *s3.Client
+		)
+		if !as(&tm) || !c.bucket.As(&client) {
+			return nil
+		}
+		if expect > onePiece {
+			client = s3.New(client.Options(), func(o *s3.Options) {
+				o.RetryMaxAttempts = max(o.RetryMaxAttempts, s3Patience)
+			})
+		}
+		*tm = *transfermanager.New(client, func(o *transfermanager.Options) {
+			o.PartSizeBytes = partOf(expect)
+			o.Concurrency = 2
+			o.MultipartUploadThreshold = onePiece + 1
+			o.RequestChecksumCalculation = client.Options().RequestChecksumCalculation
+		})
 		return nil
 	}
-	*tm = *transfermanager.New(client, func(o *transfermanager.Options) {
-		o.PartSizeBytes = s3Part
-		o.Concurrency = 2
-		o.MultipartUploadThreshold = onePiece + 1
-		o.RequestChecksumCalculation = client.Options().RequestChecksumCalculation
-	})
-	return nil
 }
 
 // boundConnections has the connections of an S3 client fail when nothing moves

@@ -30,6 +30,9 @@ type ListOptions struct {
 // PutOptions shapes a write.
 type PutOptions struct {
 	CreateOnly bool // ErrExist if the key exists; decided by the store, without a race
+	// Expect is about how many bytes will come, at most, where that is known:
+	// S3 takes no more than 10,000 parts, whose size is settled at the start.
+	Expect int64
 }
 
 // Caps says what a store is good at.

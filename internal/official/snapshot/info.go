@@ -135,10 +135,14 @@ func (i *Info) setControl(c datadir.Control, major int) {
 // where it says nothing about today's files, and from there into copies. No
 // two backups start in the same segment, for each starts with a switch of
 // segments; a label that is damaged within it is still told from another's.
+//
+// A snapshot that Redoubt made has no label and needs no WAL to be consistent:
+// its manifest starts where its pages are. A cluster that was made from a
+// backup with a label is never consistent where that backup starts.
 func (i *Info) owns(m *datadir.Manifest) bool {
 	switch {
 	case !i.Online:
-		return false
+		return i.Known && i.Consistent == i.Redo && m.Start() == i.Redo
 	case !i.HasControl:
 		return m.Start() == i.Label.Start
 	}
@@ -150,7 +154,7 @@ func (i *Info) setManifest(m *datadir.Manifest) {
 	if m == nil || !i.owns(m) {
 		return
 	}
-	if end := m.End(); end > i.Redo {
+	if end := m.End(); i.Online && end > i.Redo {
 		i.EndLSN = end
 	}
 	if !i.HasControl {

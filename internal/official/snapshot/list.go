@@ -19,8 +19,8 @@ type Backup struct {
 
 // List finds the backups below a location: the location itself if it is one,
 // else each directory and tar directly in it. Directories that don't look
-// like backups are passed over; backups that can't be read come with their
-// error. Sorted by where replay starts, those with an error last.
+// like backups are passed over, and so are snapshots that are not finished;
+// backups that can't be read come with their error. Sorted by where replay starts, those with an error last.
 func List(ctx context.Context, loc string, o Options) (found []Backup, err error) {
 	t, name, err := openLocation(ctx, loc)
 	if err != nil {
@@ -33,6 +33,9 @@ func List(ctx context.Context, loc string, o Options) (found []Backup, err error
 	entries, err := t.list(ctx, "")
 	if err != nil {
 		return nil, fmt.Errorf("list backups at %s: %w", redacted(loc), err)
+	}
+	if isUnfinished(entries) {
+		return nil, fmt.Errorf("list backups at %s: %w", redacted(loc), ErrUnfinished)
 	}
 	if isBackup(entries) {
 		return []Backup{peekIn(ctx, t, "", loc, "", &o)}, ctx.Err()
@@ -90,7 +93,7 @@ func candidate(ctx context.Context, t tree, e entry, loc string, o *Options) (Ba
 		if err != nil {
 			return Backup{Location: at, Name: e.name, Err: err}, true
 		}
-		if isBackup(entries) {
+		if isBackup(entries) && !isUnfinished(entries) {
 			return peekIn(ctx, sub, "", at, e.name, o), true
 		}
 	}

@@ -8,6 +8,9 @@ type Options struct {
 	// MaxWindow is the largest window of a zstd archive in bytes: memory that
 	// the archive asks for. 0 means 128 MiB, which is what `zstd -d` allows.
 	MaxWindow uint64
+	// Manifest, if set, is what files are checked against, whether or not there
+	// is a backup_manifest. A snapshot that is not finished can be opened with it.
+	Manifest []byte
 
 	free int64 // what any archive may expand to; 0 means allowance
 }

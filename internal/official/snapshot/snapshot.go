@@ -26,6 +26,7 @@ type Snapshot struct {
 	src      source
 	manifest *datadir.Manifest // read beside the files; nil: none, or it is broken
 	broken   []Problem         // what is wrong with the manifest itself
+	marked   bool              // Redoubt made it: it has a manifest, which is its own
 	info     Info
 	raw      []byte // pg_control of a directory, as first read
 	problems []Problem
@@ -62,11 +63,17 @@ func openTree(ctx context.Context, t tree, name, shown string, o *Options) (*Sna
 	if err != nil {
 		return nil, err
 	}
+	if o.Manifest == nil && isUnfinished(entries) {
+		return nil, ErrUnfinished
+	}
+	s.marked = isMarked(entries)
 	tars, err := tarDirectory(t, entries, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.readManifest(ctx, t); err != nil {
+	if o.Manifest != nil {
+		s.setManifest(o.Manifest)
+	} else if err := s.readManifest(ctx, t); err != nil {
 		return nil, err
 	}
 	switch {

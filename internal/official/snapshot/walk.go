@@ -38,10 +38,13 @@ func (s *Snapshot) Walk(ctx context.Context, v datadir.Visitor) error {
 		return s.walkFail(ctx, w, err)
 	}
 	s.info, s.problems = info, nil
-	if s.manifest != nil && !info.owns(s.manifest) {
-		s.manifest = nil // so that nothing is said of it
-	} else if info.Online {
+	switch owned := s.manifest != nil && info.owns(s.manifest); {
+	case owned, s.manifest == nil && (info.Online || s.marked):
 		s.problems = slices.Concat(s.broken, w.sums.finish(&info))
+	case s.marked:
+		s.problems = []Problem{{datadir.ManifestPath, "starts at " + s.manifest.Start().String() + ", and the snapshot at " + info.Redo.String() + ": they are not of one snapshot"}}
+	default:
+		s.manifest = nil // so that nothing is said of it
 	}
 	return nil
 }
