@@ -18,8 +18,8 @@ func (m *merger) freeSpace(f datadir.RelFile, first pg.BlockNumber, pages []byte
 	if err := m.openFreeSpace(f); err != nil || m.file == nil {
 		return err
 	}
-	out := append(m.buf[:0], pages...)
-	m.buf = out
+	m.buf = append(m.buf[:0], pages...)
+	out := m.buf
 	for i := 0; i < len(out); i += pg.BlockSize {
 		p := page.Page(out[i : i+pg.BlockSize])
 		n := first + pg.BlockNumber(i/pg.BlockSize)

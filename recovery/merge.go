@@ -75,13 +75,12 @@ var _ datadir.Visitor = (*merger)(nil)
 
 // relationFile is one file of a fork on its way into the sink.
 type relationFile struct {
-	name   string
-	key    datadir.RelFile // without its path
-	fork   native.Fork
-	next   pg.BlockNumber // first one not written yet
-	end    pg.BlockNumber // behind the file's last one
-	checks bool           // checksums are set
-	w      io.WriteCloser
+	name string
+	key  datadir.RelFile // without its path
+	fork native.Fork
+	next pg.BlockNumber // first one not written yet
+	end  pg.BlockNumber // behind the file's last one
+	w    io.WriteCloser
 }
 
 // key names a file whatever its path is called.
@@ -142,8 +141,8 @@ func (m *merger) Blocks(f datadir.RelFile, first pg.BlockNumber, pages []byte) e
 	if len(pages) == 0 {
 		return nil
 	}
-	out := append(m.buf[:0], pages...)
-	m.buf = out
+	m.buf = append(m.buf[:0], pages...)
+	out := m.buf
 	for i := 0; i < len(out); i += pg.BlockSize {
 		if err := m.page(file, out[i:i+pg.BlockSize], true); err != nil {
 			return err

@@ -183,11 +183,11 @@ func (f *finder) ended(err error) error {
 // consistent refuses a target at which the base is not consistent yet, and
 // reads on to tell from where on it is.
 func (f *finder) consistent() error {
-	if f.t.Last < f.Wanted.Checkpoint || f.t.Last == 0 {
-		return inputErrorf("%s is no target for this base: no server starts on it without the record of its checkpoint at %s; take an older base, or a later target",
-			f.t.To, f.Wanted.Checkpoint)
-	}
 	if f.t.Consistent != 0 && f.t.End >= f.t.Consistent {
+		if f.t.Last < f.Wanted.Checkpoint || f.t.Last == 0 {
+			return inputErrorf("%s is no target for this base: no server starts on it without the record of its checkpoint at %s; take an older base, or a later target",
+				f.t.To, f.Wanted.Checkpoint)
+		}
 		return nil
 	}
 	var rec wal.Record

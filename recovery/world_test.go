@@ -2,7 +2,6 @@ package recovery_test
 
 import (
 	"context"
-	"io"
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
@@ -28,7 +27,6 @@ type world struct {
 	cluster *pgtest.Cluster // stopped
 	backup  pgtest.Backup
 	walDir  string
-	last    pg.SegmentNo
 }
 
 // live makes a world: work before and during the backup, and after it.
@@ -118,13 +116,3 @@ func (w *world) recovered(t *testing.T, cfg recovery.Config) (*pgtest.Cluster, *
 	r.Adopt()
 	return r, rep
 }
-
-// discard is a sink for what only its size matters of.
-type discard struct{}
-
-func (discard) Directory(string) error                     { return nil }
-func (discard) File(string, int64) (io.WriteCloser, error) { return nopWriter{io.Discard}, nil }
-
-type nopWriter struct{ io.Writer }
-
-func (nopWriter) Close() error { return nil }

@@ -74,7 +74,7 @@ The same command goes on with it, or begins it anew.`,
 	fl.StringVar(&f.to, "to", "", "LSN to stop before, exclusive (default: the end of the WAL)")
 	fl.StringVar(&f.toTime, "to-time", "", "stop before the first commit after this time: RFC 3339, or \"2026-03-01 02:15:00+01\"")
 	fl.StringArrayVar(&f.spaces, "tablespace-mapping", nil, "`OID=DIR`: put this tablespace there (default: in pg_tblspc itself)")
-	fl.StringVar(&f.engine, "engine", "native", "what replays up to the last checkpoint: native")
+	fl.StringVar(&f.engine, "engine", "native", "what replays up to the last checkpoint: native, or server (all WAL is left to PostgreSQL)")
 	fl.IntVar(&f.workers, "workers", 0, "threads that replay (default: one per core)")
 	fl.StringVar(&f.memory, "memory", "1GiB", "memory for pages; the rest goes to --scratch")
 	fl.StringVar(&f.scratch, "scratch", "", "directory for pages beyond --memory (default: the system's)")
@@ -109,8 +109,12 @@ func (f *recoverFlags) run(cmd *cobra.Command) (err error) {
 		return recoverExit(err)
 	}
 	out := cmd.OutOrStdout()
-	return f.print(out, func(w io.Writer) error { return writeJSON(w, recoveryResult{rep, f.toDir}) },
+	err = f.print(out, func(w io.Writer) error { return writeJSON(w, recoveryResult{rep, f.toDir}) },
 		func(w io.Writer) error { return printRecovered(w, rep, f.toDir) })
+	if err == nil && rep.DamagedPages+rep.FuturePages > 0 {
+		err = &exitError{code: exitFindings}
+	}
+	return err
 }
 
 // options reads the flags.
@@ -123,9 +127,10 @@ func (f *recoverFlags) options() (c recovery.Config, d recovery.Directory, err e
 			return c, d, fmt.Errorf("%s is missing: see redoubt recover --help", flag[0])
 		}
 	}
-	if f.engine != "native" {
-		return c, d, fmt.Errorf("--engine %s: want native", f.engine)
+	if f.engine != "native" && f.engine != "server" {
+		return c, d, fmt.Errorf("--engine %s: want native or server", f.engine)
 	}
+	c.Plain = f.engine == "server"
 	if f.to != "" && f.toTime != "" {
 		return c, d, errors.New("both --to and --to-time are given: name one")
 	}
