@@ -6,6 +6,8 @@
 //     them, `redoubt waldump` against `pg_waldump`;
 //   - `redoubt verify` of a base backup and its WAL, against PostgreSQL's own
 //     recovery of the same base and WAL;
+//   - `redoubt recover` of the same, PostgreSQL's first start on the result
+//     included, against a copy of the base and PostgreSQL's recovery in it;
 //   - verify on all cores against one, and spans side by side against one
 //     after another;
 //   - the memory that verify takes, under a cgroup's limit where there is one.
@@ -119,11 +121,15 @@ func (l *history) compare(h *host, waldump string, s settings) error {
 	if err != nil {
 		return err
 	}
+	m, err := l.recoveries(h, s.redoubt, v, s.replays)
+	if err != nil {
+		return err
+	}
 	p, err := l.cores(s.redoubt, s.replays)
 	if err != nil {
 		return err
 	}
-	printTable(os.Stdout, v.wal, v.records, d, w, r, p)
+	printTable(os.Stdout, v.wal, v.records, d, w, r, m, p)
 	return l.memory(s.redoubt, v)
 }
 
