@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"redoubt/internal/pg"
 	"redoubt/walbackup/coord"
@@ -47,10 +48,17 @@ walbackup:
 	push(0, 1) // again
 	push(1, 2)
 	push(3, 2)
+	session, err := client.Join(t.Context(), "the-agent", time.Minute)
+	must(t, err)
+	_, err = session.Campaign(t.Context(), walnames.ID{Tenant: "prod", Timeline: "main"})
+	must(t, err)
+	o := redoubt(t, "archive-push", "-c", config, filepath.Join(wal, names[1]))
+	o.want(t, exitClean, "the-agent leads prod/main", "don't go together")
+	must(t, session.Leave(t.Context()))
 	for i := range 3 {
 		etcd.kill(i)
 	}
-	o := redoubt(t, "archive-push", "-c", config, filepath.Join(wal, names[2]))
+	o = redoubt(t, "archive-push", "-c", config, filepath.Join(wal, names[2]))
 	o.want(t, exitClean)
 	if !strings.Contains(o.stderr, "the WAL backup LSN was not advanced") {
 		t.Errorf("without etcd it says: %s", o.stderr)

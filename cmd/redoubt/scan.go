@@ -93,6 +93,9 @@ func (f *scanFlags) run(cmd *cobra.Command) (err error) {
 	}
 	ctx, start := cmd.Context(), time.Now()
 	found, acks, closeAll, err := f.choose(ctx)
+	if unreachable(err) { // nothing is wrong with what was asked for
+		return exitWith(exitInconclusive, err)
+	}
 	if err != nil {
 		return err
 	}

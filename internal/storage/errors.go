@@ -33,7 +33,7 @@ func (e *Error) Error() string {
 		msg = fmt.Sprintf("%s %q at %s", e.Op, e.Key, e.Location)
 	}
 	msg += ": " + e.Err.Error()
-	if c := cure(e.Err); c != "" {
+	if c := cure(e.Op, e.Err); c != "" {
 		msg += " (" + c + ")"
 	}
 	return msg
@@ -41,8 +41,10 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-func cure(err error) string {
+func cure(op string, err error) string {
 	switch {
+	case errors.Is(err, ErrPermission) && op == "write":
+		return "check the credentials, and that they may write there"
 	case errors.Is(err, ErrPermission):
 		return "check the credentials, and that they may list and read there"
 	case errors.Is(err, ErrStalled):

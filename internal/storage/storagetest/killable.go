@@ -16,9 +16,11 @@ type Killable struct {
 	Dir  string // a directory for each bucket, in it a file for each object
 	Addr string
 
-	t   testing.TB
-	bin string
-	cmd *exec.Cmd
+	t      testing.TB
+	bin    string
+	iam    string // directory of the users
+	cmd    *exec.Cmd
+	policy []any // of the bucket that User was called for
 }
 
 // KillableS3 starts one. What reaches it is in Env.
@@ -28,7 +30,7 @@ func KillableS3(t testing.TB) *Killable {
 	if bin == "" {
 		pgtest.SkipProof(t, "no S3 server: build .cache/bin/versitygw with make, or name one in REDOUBT_VERSITYGW")
 	}
-	s := &Killable{Dir: t.TempDir(), Addr: freeAddr(t), t: t, bin: bin}
+	s := &Killable{Dir: t.TempDir(), Addr: freeAddr(t), t: t, bin: bin, iam: t.TempDir()}
 	s.Start()
 	t.Cleanup(s.Kill)
 	return s
@@ -36,7 +38,7 @@ func KillableS3(t testing.TB) *Killable {
 
 // Start starts the server, which must not run, and does not wait for it.
 func (s *Killable) Start() {
-	s.cmd = exec.Command(s.bin, "--access", accessKey, "--secret", secretKey, "--port", s.Addr, "--region", "us-east-1", "posix", s.Dir)
+	s.cmd = exec.Command(s.bin, "--access", accessKey, "--secret", secretKey, "--port", s.Addr, "--region", "us-east-1", "--iam-dir", s.iam, "posix", s.Dir)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatalf("start %s: %v", s.bin, err)
@@ -62,7 +64,9 @@ func (s *Killable) Bucket(name string) string {
 }
 
 // Env are the environment's variables that a process needs to reach it.
-func (s *Killable) Env() []string {
-	return []string{"AWS_ACCESS_KEY_ID=" + accessKey, "AWS_SECRET_ACCESS_KEY=" + secretKey, "AWS_EC2_METADATA_DISABLED=true",
+func (s *Killable) Env() []string { return env(accessKey, secretKey) }
+
+func env(access, secret string) []string {
+	return []string{"AWS_ACCESS_KEY_ID=" + access, "AWS_SECRET_ACCESS_KEY=" + secret, "AWS_EC2_METADATA_DISABLED=true",
 		"AWS_CONFIG_FILE=/nonexistent", "AWS_SHARED_CREDENTIALS_FILE=/nonexistent"}
 }
