@@ -41,3 +41,9 @@ func (c *Cluster) TryAdopt(conf ...string) error {
 	}
 	return c.await("SELECT pg_is_in_recovery()", "f")
 }
+
+// Own gives a directory and what is in it to the server's user.
+func (c *Cluster) Own(dir string) {
+	c.t.Helper()
+	c.check(c.acct.own(dir))
+}

@@ -17,11 +17,11 @@ import (
 // history have the same digest, whatever their pages look like.
 type Digest map[string]string
 
-// Digest reads all of the running cluster.
+// Digest reads all of the running cluster but its templates.
 func (c *Cluster) Digest() Digest {
 	c.t.Helper()
 	d := Digest{}
-	for _, db := range strings.Split(c.Query("SELECT string_agg(datname, ',' ORDER BY oid) FROM pg_database WHERE datallowconn AND datconnlimit <> -2"), ",") {
+	for _, db := range strings.Split(c.Query("SELECT string_agg(datname, ',' ORDER BY oid) FROM pg_database WHERE datallowconn AND NOT datistemplate AND datconnlimit <> -2"), ",") {
 		c.check(c.digestDatabase(db, d))
 	}
 	d["prepared transactions"] = c.Query("SELECT coalesce(string_agg(concat_ws('/', gid, transaction, prepared, owner, database), ' ' ORDER BY gid), '') FROM pg_prepared_xacts")

@@ -1,0 +1,75 @@
+package recovery_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"redoubt/internal/pg"
+	"redoubt/internal/pgtest"
+	"redoubt/recovery"
+)
+
+// TestFailover recovers over a promotion, to LSNs before and behind it, with a
+// tablespace mapped to a directory of its own.
+func TestFailover(t *testing.T) {
+	for _, major := range []int{15, 17} {
+		c := pgtest.Server(t, major, pgtest.WALSegmentMiB(1))
+		fill := func(c *pgtest.Cluster) {
+			c.Exec("INSERT INTO t SELECT g, repeat('x', 100) FROM generate_series(1, 2000) g", "INSERT INTO far SELECT generate_series(1, 2000)")
+		}
+		c.Exec("CREATE TABLE t (v int, w text)", "CREATE TABLESPACE away LOCATION '"+c.Dir("away")+"'", "CREATE TABLE far (v int) TABLESPACE away")
+		fill(c)
+		oid := pg.OID(0)
+		for _, d := range c.Query("SELECT oid FROM pg_tablespace WHERE spcname = 'away'") {
+			oid = oid*10 + pg.OID(d-'0')
+		}
+		dir := c.Dir("w")
+		w := &world{cluster: c, walDir: filepath.Join(dir, "wal"), backup: c.BaseBackup(filepath.Join(dir, "base"))}
+		fill(c)
+		c.Checkpoint()
+		fill(c)
+		before := c.LSN()
+		s := c.Standby(w.backup)
+		fill(c)
+		s.AwaitReplay(c.LSN())
+		c.Stop(pgtest.Immediate)
+		s.Promote()
+		early := s.LSN()
+		fill(s)
+		s.Checkpoint()
+		fill(s)
+		s.SwitchWAL()
+		fill(s)
+		s.Stop(pgtest.Fast)
+		s.CollectWAL(w.walDir)
+		for _, to := range []pg.LSN{before, early, 0} {
+			cfg := w.config(t)
+			cfg.To = to
+			r, away := c.Beside(), filepath.Join(c.Beside().Dir("x"), "away")
+			rep, err := recovery.ToDirectory(context.Background(), cfg, recovery.Directory{Path: r.Data, Tablespaces: map[pg.OID]string{oid: away}})
+			must(t, err)
+			if to, err := os.Readlink(filepath.Join(r.Data, "pg_tblspc", "0")); err == nil {
+				t.Errorf("there is a link to %s for no tablespace", to)
+			}
+			if found, err := os.ReadDir(away); err != nil || len(found) != 1 {
+				t.Errorf("the mapped tablespace has %v: %v", found, err)
+			}
+			c.Own(away)
+			r.Adopt()
+			conf := []string{"hot_standby = off", "recovery_target_timeline = 'latest'"}
+			if to != 0 {
+				conf = append(conf, "recovery_target_lsn = '"+to.String()+"'", "recovery_target_inclusive = off")
+			}
+			want := c.Restore(w.backup, w.walDir, conf...)
+			t.Logf("PostgreSQL %d to %s: native %s to %s, tail to %s, TLI %d", major, rep.To, rep.Start, rep.Redo, rep.End, rep.TLI)
+			for _, d := range r.Digest().Differences(want.Digest()) {
+				t.Errorf("PostgreSQL %d to %s: %s", major, rep.To, d)
+			}
+			want.Stop(pgtest.Immediate)
+			r.Amcheck()
+			r.Stop(pgtest.Fast)
+		}
+	}
+}
