@@ -103,6 +103,7 @@ func (r *run) recoverySettings() string {
 	}
 	lsn := ""
 	if r.redone() {
+		r.out.Redone = r.target.Last
 		lsn = r.target.Last.String()
 	}
 	b.set("recovery_target_lsn", lsn)

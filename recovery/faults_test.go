@@ -13,6 +13,7 @@ import (
 	"redoubt/internal/pg/datadir"
 	"redoubt/internal/pgtest"
 	"redoubt/recovery"
+	"redoubt/replay/server"
 )
 
 // small is a world of one table, three checkpoints and a known moment.
@@ -148,6 +149,43 @@ func TestFaults(t *testing.T) {
 			t.Errorf("the server started on a tail without its last record: %v", err)
 		}
 	})
+}
+
+// TestPlain lets PostgreSQL do all of it, at once.
+func TestPlain(t *testing.T) {
+	w := smallWorld(t, 15)
+	ctx := context.Background()
+	cfg := w.config(t)
+	all := records(t, &cfg, w.backup.Stop)
+	cfg.To, cfg.Plain = all[len(all)*3/4], true
+	r := w.cluster.Beside()
+	rep, err := recovery.ToDirectory(ctx, cfg, recovery.Directory{Path: r.Data})
+	must(t, err)
+	how := server.Config{Bins: server.Bins{Dir: w.cluster.Bin}, Scratch: w.cluster.Beside().Dir("scratch")}
+	_, err = server.Finish(ctx, how, server.Recovery{Data: r.Data, Major: 15, Last: rep.Redone})
+	must(t, err)
+	if _, err := os.Stat(filepath.Join(r.Data, "recovery.signal")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the server has not recovered: %v", err)
+	}
+	r.Adopt()
+	want := w.cluster.Restore(w.backup, w.walDir, "hot_standby = off", "recovery_target_lsn = '"+cfg.To.String()+"'", "recovery_target_inclusive = off")
+	for _, d := range r.Digest().Differences(want.Digest()) {
+		t.Error(d)
+	}
+	if rep.Native() {
+		t.Errorf("%+v: the native engine has done something", rep.Target)
+	}
+
+	// One whose tail is damaged gets nowhere.
+	r = w.cluster.Beside()
+	rep, err = recovery.ToDirectory(ctx, cfg, recovery.Directory{Path: r.Data})
+	must(t, err)
+	seg := pg.SegmentOf(rep.Last, w.cluster.SegmentSize)
+	spoil(t, filepath.Join(r.Data, "pg_wal", pg.SegmentName(1, seg, w.cluster.SegmentSize)), int64(rep.Last-seg.Start(w.cluster.SegmentSize))+20)
+	var failed *server.Failure
+	if _, err := server.Finish(ctx, how, server.Recovery{Data: r.Data, Major: 15, Last: rep.Redone}); !errors.As(err, &failed) {
+		t.Errorf("%v, want a failure", err)
+	}
 }
 
 // TestDirectory recovers into directories that are none of ours, that another

@@ -96,6 +96,8 @@ type Report struct {
 	Damaged          []string // the first of them
 	FuturePages      int64    // of a base that was stopped cleanly, newer than it
 	RecoverySettings string   // those of the first start, as they were written
+	Redone           pg.LSN   // start of the last record that the first start redoes: its target; 0 if it redoes none
+	FirstStart       string   // version of the server that has made the first start already, empty: none
 }
 
 // Run recovers into a sink. What the errors mean: *InputError: it cannot be

@@ -9,6 +9,7 @@ import (
 	"redoubt/internal/pg"
 	"redoubt/internal/pgtest"
 	"redoubt/recovery"
+	"redoubt/replay/server"
 )
 
 // TestFailover recovers over a promotion, to LSNs before and behind it, with a
@@ -57,6 +58,11 @@ func TestFailover(t *testing.T) {
 				t.Errorf("the mapped tablespace has %v: %v", found, err)
 			}
 			c.Own(away)
+			if to == early { // somebody makes the first start at once
+				_, err := server.Finish(context.Background(), server.Config{Bins: server.Bins{Dir: c.Bin}, Scratch: c.Dir("scratch")},
+					server.Recovery{Data: r.Data, Major: major, Spaces: []string{away}, Last: rep.Redone})
+				must(t, err)
+			}
 			r.Adopt()
 			conf := []string{"hot_standby = off", "recovery_target_timeline = 'latest'"}
 			if to != 0 {

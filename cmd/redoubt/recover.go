@@ -16,6 +16,7 @@ import (
 	"redoubt/internal/config"
 	"redoubt/internal/pg"
 	"redoubt/recovery"
+	pgserver "redoubt/replay/server"
 )
 
 // recoverFlags are the flags of `redoubt recover` into a directory.
@@ -28,6 +29,7 @@ type recoverFlags struct {
 	to, toTime      string
 	spaces          []string
 	engine          string
+	pgBin           []string
 	workers         int
 	memory, scratch string
 	progress        string
@@ -74,7 +76,8 @@ The same command goes on with it, or begins it anew.`,
 	fl.StringVar(&f.to, "to", "", "LSN to stop before, exclusive (default: the end of the WAL)")
 	fl.StringVar(&f.toTime, "to-time", "", "stop before the first commit after this time: RFC 3339, or \"2026-03-01 02:15:00+01\"")
 	fl.StringArrayVar(&f.spaces, "tablespace-mapping", nil, "`OID=DIR`: put this tablespace there (default: in pg_tblspc itself)")
-	fl.StringVar(&f.engine, "engine", "native", "what replays up to the last checkpoint: native, or server (all WAL is left to PostgreSQL)")
+	fl.StringVar(&f.engine, "engine", "native", "what replays up to the last checkpoint: native, or server (a real PostgreSQL does all)")
+	fl.StringArrayVar(&f.pgBin, "pg-bin", nil, "`DIR` of PostgreSQL's programs, or 17=DIR: make the first start at once, let nobody in, and stop it again (default with --engine server: where they are usually installed)")
 	fl.IntVar(&f.workers, "workers", 0, "threads that replay (default: one per core)")
 	fl.StringVar(&f.memory, "memory", "1GiB", "memory for pages; the rest goes to --scratch")
 	fl.StringVar(&f.scratch, "scratch", "", "directory for pages beyond --memory (default: the system's)")
@@ -103,7 +106,14 @@ func (f *recoverFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	cfg.Base, cfg.Stage = recoverySide{base}, prog.update
+	if err := f.serverReady(ctx, base); err != nil {
+		return err
+	}
 	rep, err := recovery.ToDirectory(ctx, cfg, dir)
+	if err == nil && f.starts() {
+		prog.update("first start of PostgreSQL", 0, 0)
+		err = f.firstStart(ctx, rep, dir)
+	}
 	prog.end()
 	if err != nil {
 		return recoverExit(err)
@@ -115,6 +125,45 @@ func (f *recoverFlags) run(cmd *cobra.Command) (err error) {
 		err = &exitError{code: exitFindings}
 	}
 	return err
+}
+
+// starts reports whether a server makes the first start.
+func (f *recoverFlags) starts() bool { return len(f.pgBin) > 0 || f.engine == "server" }
+
+func (f *recoverFlags) server() (c pgserver.Config, err error) {
+	c.Bins, err = pgserver.ParseBins(f.pgBin)
+	if err != nil {
+		return c, fmt.Errorf("--pg-bin: %w", err)
+	}
+	c.Scratch = f.scratch
+	return c, nil
+}
+
+// serverReady looks for the server before anything is done, if the base says
+// of which version it must be.
+func (f *recoverFlags) serverReady(ctx context.Context, base snapshotSide) error {
+	c, err := f.server()
+	if err != nil || !f.starts() || base.Info().Major == 0 {
+		return err
+	}
+	_, err = c.Find(ctx, base.Info().Major)
+	return err
+}
+
+// firstStart lets a server recover what is left to it.
+func (f *recoverFlags) firstStart(ctx context.Context, rep *recovery.Report, dir recovery.Directory) error {
+	c, err := f.server()
+	if err != nil {
+		return err
+	}
+	r := pgserver.Recovery{Data: dir.Path, Major: rep.Major, Last: rep.Redone}
+	for _, d := range dir.Tablespaces {
+		r.Spaces = append(r.Spaces, d)
+	}
+	if rep.FirstStart, err = pgserver.Finish(ctx, c, r); err != nil {
+		return exitWith(exitInconclusive, fmt.Errorf("%s is made, but PostgreSQL's first start on it did not get to the target: %w", dir.Path, err))
+	}
+	return nil
 }
 
 // options reads the flags.
@@ -266,6 +315,10 @@ target     %s, timeline %d; the last record is that at %s
 	if r.FuturePages > 0 {
 		line("DAMAGED    %d pages of the base are newer than it", r.FuturePages)
 	}
-	line("next       start PostgreSQL %d on it; when it is ready, it is at the target", r.Major)
+	if r.FirstStart != "" {
+		line("started    by PostgreSQL %s, which got to the target and was stopped again", r.FirstStart)
+	} else {
+		line("next       start PostgreSQL %d on it; when it is ready, it is at the target", r.Major)
+	}
 	return err
 }

@@ -22,7 +22,9 @@ type process struct {
 	cfg  Config
 	bin  Binary
 	acct account
-	dir  *scratch
+	dir  *scratch // what is watched
+	data string   // the data directory
+	args []string // settings that overrule those of the directory
 	cmd  *exec.Cmd
 }
 
@@ -42,7 +44,7 @@ func (p *process) run(ctx context.Context) (*output, error) {
 	out := &output{promoted: make(chan struct{})}
 	p.cmd = p.command()
 	p.cmd.Stderr, p.cmd.Stdout = w, w
-	p.cmd.SysProcAttr, p.cmd.Env, p.cmd.Dir = p.acct.attr(), environment(), filepath.Join(p.dir.path, dataDir)
+	p.cmd.SysProcAttr, p.cmd.Env, p.cmd.Dir = p.acct.attr(), environment(), p.data
 	exited, err := p.start()
 	if cerr := w.Close(); err == nil {
 		err = cerr
@@ -76,7 +78,8 @@ func (p *process) run(ctx context.Context) (*output, error) {
 // hold pages.
 func (p *process) command() *exec.Cmd {
 	limits := fmt.Sprintf(`ulimit -c 0 && ulimit -v %d && exec "$0" "$@"`, p.cfg.Memory>>10)
-	return exec.Command("/bin/sh", "-c", limits, p.bin.Path, "-D", filepath.Join(p.dir.path, dataDir)) //nolint:noctx // it is stopped in its own way
+	args := append([]string{"-c", limits, p.bin.Path, "-D", p.data}, p.args...)
+	return exec.Command("/bin/sh", args...) //nolint:noctx // it is stopped in its own way
 }
 
 // start starts the server from a thread that lives as long as the server:
@@ -147,12 +150,11 @@ func ended(c chan struct{}, patience time.Duration) bool {
 // killChildren kills the processes that work in the server's data directory:
 // children of a postmaster are in sessions of their own, in no group with it.
 func (p *process) killChildren() {
-	data := filepath.Join(p.dir.path, dataDir)
 	cwds, _ := filepath.Glob("/proc/[0-9]*/cwd")
 	for _, link := range cwds {
 		to, err := os.Readlink(link)
 		pid, perr := strconv.Atoi(filepath.Base(filepath.Dir(link)))
-		if err == nil && perr == nil && to == data && pid != p.cmd.Process.Pid && pid != os.Getpid() {
+		if err == nil && perr == nil && to == p.data && pid != p.cmd.Process.Pid && pid != os.Getpid() {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
@@ -162,7 +164,7 @@ func (p *process) killChildren() {
 // postmaster.pid names it (CreateDataDirLockFile, AddToDataDirLockFile,
 // utils/init/miscinit.c: line 7 holds its key and id).
 func (p *process) forget() {
-	f, err := p.dir.root.Open(filepath.Join(dataDir, "postmaster.pid"))
+	f, err := os.OpenInRoot(p.data, "postmaster.pid")
 	if err != nil {
 		return // it is gone, as it should be
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"redoubt/internal/pg"
@@ -84,7 +85,7 @@ func Run(ctx context.Context, cfg Config, src replay.WALSource, base Base, span 
 		return nil, err
 	}
 	cfg.Log.Info("server starts", "version", bin.Version, "span", span.Range, "directory", dir.path, "bytes", dir.written)
-	p := &process{cfg: cfg, bin: bin, acct: acct, dir: dir}
+	p := &process{cfg: cfg, bin: bin, acct: acct, dir: dir, data: filepath.Join(dir.path, dataDir)}
 	out, err := p.run(ctx)
 	if err != nil {
 		return nil, err
