@@ -32,6 +32,9 @@ type Config struct {
 	Alarm    Thresholds
 	Remove   Remove
 	Log      *slog.Logger
+	// Now is the clock; nil: time.Now. What time passes is told by its monotonic
+	// part alone, so that a wall clock that is set makes no alarm, and silences none.
+	Now func() time.Time
 }
 
 // Thresholds say when there is an alarm.
@@ -88,7 +91,10 @@ func New(ctx context.Context, cfg Config, parts Parts) *Agent {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	now := time.Now()
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	now := cfg.Now()
 	return &Agent{
 		cfg: cfg, Parts: parts, start: now, reached: now,
 		slots:   make(chan struct{}, cfg.Parallel),
@@ -98,6 +104,9 @@ func New(ctx context.Context, cfg Config, parts Parts) *Agent {
 		status:  make(map[names.ID]Status),
 	}
 }
+
+// since is how much time has passed since a reading of the clock.
+func (a *Agent) since(t time.Time) time.Duration { return a.cfg.Now().Sub(t) }
 
 // follow is the work on one timeline.
 type follow struct {
@@ -261,7 +270,7 @@ func (a *Agent) access(err error) {
 	for _, answer := range []error{ErrConflict, ErrFileGone, ErrRefused, ErrAbsent, context.Canceled} {
 		failed = failed && !errors.Is(err, answer)
 	}
-	a.ratio.add(time.Since(a.start), failed)
+	a.ratio.add(a.since(a.start), failed)
 }
 
 // campaign stands for election, leads, and stands again, until ctx ends.
@@ -314,7 +323,7 @@ var ErrEtcd = errors.New("etcd can't be reached")
 func (a *Agent) Ready(context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if since := time.Since(a.reached); since > 3*a.cfg.Tick+a.cfg.Lease {
+	if since := a.since(a.reached); since > 3*a.cfg.Tick+a.cfg.Lease {
 		return fmt.Errorf("%w since %s", ErrEtcd, since.Round(time.Second))
 	}
 	return nil
@@ -345,7 +354,7 @@ func (a *Agent) Statuses() []Status {
 
 // ErrorRatio is the part of the accesses to the bucket that failed lately.
 func (a *Agent) ErrorRatio() float64 {
-	r, _ := a.ratio.get(time.Since(a.start))
+	r, _ := a.ratio.get(a.since(a.start))
 	return r
 }
 

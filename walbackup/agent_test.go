@@ -28,9 +28,15 @@ type scene struct {
 // play runs f with an agent on a directory that prepare filled.
 func play(t *testing.T, prepare func(dir string, w *world), f func(t *testing.T, s *scene)) {
 	t.Helper()
+	playWith(t, nil, prepare, f)
+}
+
+// playWith does so with a clock.
+func playWith(t *testing.T, now func() time.Time, prepare func(dir string, w *world), f func(t *testing.T, s *scene)) {
+	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s := &scene{w: newWorld(1, 0), machine: &machine{name: "a", dir: dir, journal: newMemoryJournal(), counts: newCount(), remove: Remove{Mode: RemoveOff, Keep: 1}}}
+		s := &scene{w: newWorld(1, 0), machine: &machine{name: "a", dir: dir, journal: newMemoryJournal(), counts: newCount(), remove: Remove{Mode: RemoveOff, Keep: 1}, now: now}}
 		if prepare != nil {
 			prepare(dir, s.w)
 		}
@@ -212,8 +218,10 @@ func TestDirectoryThatVanishes(t *testing.T) {
 	})
 }
 
-func TestEtcdOrBucketAway(t *testing.T) {
-	play(t, func(dir string, w *world) { complete(t, dir, 1, 1, sysid) }, func(t *testing.T, s *scene) {
+func TestEtcdOrBucketAway(t *testing.T) { etcdOrBucketAway(t, time.Now) }
+
+func etcdOrBucketAway(t *testing.T, now func() time.Time) {
+	playWith(t, now, func(dir string, w *world) { complete(t, dir, 1, 1, sysid) }, func(t *testing.T, s *scene) {
 		time.Sleep(5 * time.Second)
 		if err := s.agent.Ready(t.Context()); err != nil {
 			t.Error(err)
@@ -222,6 +230,12 @@ func TestEtcdOrBucketAway(t *testing.T) {
 		s.w.faults = 1
 		s.w.mu.Unlock()
 		complete(t, s.dir, 1, 2, sysid)
+		time.Sleep(time.Second) // too soon for those about time
+		for _, kind := range s.kinds() {
+			if kind == "no_leader " || kind == "stalled " {
+				t.Errorf("alarm %s after a second", kind)
+			}
+		}
 		time.Sleep(time.Minute)
 		s.wantAlarms(t, "error_ratio ", "no_leader ", "stalled ")
 		if err := s.agent.Ready(t.Context()); !errors.Is(err, ErrEtcd) {
@@ -382,7 +396,7 @@ func TestRequestBelowTheBackupLSN(t *testing.T) {
 
 func TestQueueTakesTheLowestThatIsDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue()
+		q := newQueue(time.Now)
 		for _, at := range []pg.LSN{5, 3, 4} {
 			q.add(at.String(), at)
 			q.add(at.String(), at)

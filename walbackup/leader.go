@@ -59,9 +59,9 @@ func (a *Agent) lead(ctx context.Context, id names.ID, f *follow, objects Object
 		}
 	}()
 	l := &leader{
-		a: a, id: id, objects: objects, term: term, queue: newQueue(), moved: make(chan struct{}, 1),
+		a: a, id: id, objects: objects, term: term, queue: newQueue(a.cfg.Now), moved: make(chan struct{}, 1),
 		log:   a.cfg.Log.With("tenant", id.Tenant, "timeline", id.Timeline),
-		lines: make(map[pg.TLI]*line), others: make(map[string]bool), ended: make(map[string]time.Time), success: time.Now(),
+		lines: make(map[pg.TLI]*line), others: make(map[string]bool), ended: make(map[string]time.Time), success: a.cfg.Now(),
 	}
 	if !a.until(ctx, "read the WAL backup LSN", func() error { return l.load(ctx) }) {
 		return context.Cause(ctx)
@@ -130,7 +130,7 @@ func (l *leader) hopeless() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	limit := l.a.cfg.Alarm.StalledTime
-	return limit > 0 && l.failed && time.Since(l.success) > limit
+	return limit > 0 && l.failed && l.a.since(l.success) > limit
 }
 
 // look compares what is complete with what is in the bucket, and makes tasks.
@@ -143,7 +143,7 @@ func (l *leader) look() {
 		return // the monitor raises the alarm
 	}
 	l.newLines(&inv)
-	now := time.Now()
+	now := l.a.cfg.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range inv.Complete {

@@ -63,6 +63,7 @@ type machine struct {
 	journal *memoryJournal
 	counts  *count
 	remove  Remove
+	now     func() time.Time
 	agent   *Agent
 	cancel  context.CancelFunc
 	ended   chan error
@@ -89,6 +90,7 @@ func (m *machine) up(t *testing.T, w *world) {
 	if m.remove.Mode != "" {
 		cfg.Remove = m.remove
 	}
+	cfg.Now = m.now
 	m.agent = New(ctx, cfg, Parts{Local: disk, Bucket: w, Etcd: w, Queue: w, Journal: m.journal, Counters: m.counts})
 	m.cancel, m.ended = cancel, make(chan error, 1)
 	go func() { m.ended <- m.agent.Run(ctx) }()

@@ -59,7 +59,7 @@ func (a *Agent) observe(ctx context.Context, seen map[names.ID]*watched) {
 	reached := err == nil
 	if reached {
 		a.mu.Lock()
-		a.reached = time.Now()
+		a.reached = a.cfg.Now()
 		a.mu.Unlock()
 	} else {
 		a.cfg.Log.Warn("etcd could not be asked", "error", err)
@@ -69,7 +69,7 @@ func (a *Agent) observe(ctx context.Context, seen map[names.ID]*watched) {
 		there[d.ID] = true
 		w := seen[d.ID]
 		if w == nil {
-			w = &watched{backup: make(map[pg.TLI]pg.LSN), still: time.Now(), led: time.Now(), badOnce: make(map[string]bool)}
+			w = &watched{backup: make(map[pg.TLI]pg.LSN), still: a.cfg.Now(), led: a.cfg.Now(), badOnce: make(map[string]bool)}
 			seen[d.ID] = w
 		}
 		a.watch(ctx, d, w, reached, states[d.ID], leaders[d.ID])
@@ -85,7 +85,7 @@ func (a *Agent) observe(ctx context.Context, seen map[names.ID]*watched) {
 	for id, err := range a.Local.Problems() {
 		a.alarms.raise(ctx, Bad, id, "", err.Error())
 	}
-	ratio, of := a.ratio.get(time.Since(a.start))
+	ratio, of := a.ratio.get(a.since(a.start))
 	limit := a.cfg.Alarm.ErrorRatio
 	a.alarms.set(ctx, limit > 0 && of >= ratioLeast && ratio > limit, ErrorRatio, names.ID{}, "",
 		fmt.Sprintf("%.0f %% of %d accesses to the bucket failed", 100*ratio, of))
@@ -94,7 +94,7 @@ func (a *Agent) observe(ctx context.Context, seen map[names.ID]*watched) {
 // watch brings the status and the alarms of one timeline up to date.
 func (a *Agent) watch(ctx context.Context, d local.Dir, w *watched, reached bool, states map[pg.TLI]coord.Recorded, leader string) {
 	inv, err := a.Local.Inventory(d.ID)
-	now := time.Now()
+	now := a.cfg.Now()
 	s := Status{ID: d.ID, Leader: leader}
 	if f := a.following(d.ID); f != nil {
 		s.Leading = f.leading() != nil

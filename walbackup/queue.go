@@ -19,6 +19,7 @@ type task struct {
 
 // queue holds the tasks of one timeline that have not ended, each name once.
 type queue struct {
+	now     func() time.Time
 	mu      sync.Mutex
 	known   map[string]bool // waiting, or being worked on
 	ready   heaped          // by LSN
@@ -26,8 +27,9 @@ type queue struct {
 	signal  chan struct{}
 }
 
-func newQueue() *queue {
+func newQueue(now func() time.Time) *queue {
 	return &queue{
+		now:     now,
 		known:   make(map[string]bool),
 		ready:   heaped{less: func(a, b *task) bool { return a.at < b.at || a.at == b.at && a.name < b.name }},
 		waiting: heaped{less: func(a, b *task) bool { return a.due.Before(b.due) }},
@@ -81,7 +83,7 @@ func (q *queue) wake() {
 // take waits for a task that is due; nil when ctx ends.
 func (q *queue) take(ctx context.Context) *task {
 	for ctx.Err() == nil {
-		t, wait := q.next(time.Now())
+		t, wait := q.next(q.now())
 		if t != nil {
 			return t
 		}

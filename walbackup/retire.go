@@ -163,7 +163,7 @@ func Retirable(complete []local.File, size int64, safe map[pg.TLI]pg.Range, owne
 
 // one retires a file if the bucket really has it.
 func (r *retirer) one(ctx context.Context, dir local.Dir, f *local.File, inv *local.Inventory) error {
-	if time.Now().Before(r.lost[f.Name]) {
+	if r.a.cfg.Now().Before(r.lost[f.Name]) {
 		return nil
 	}
 	err := r.verify(ctx, dir, f)
@@ -173,7 +173,7 @@ func (r *retirer) one(ctx context.Context, dir local.Dir, f *local.File, inv *lo
 	case f.Kind != wal.SegmentFile && errors.Is(err, ErrAbsent):
 		return nil // it is not uploaded yet
 	case errors.Is(err, ErrAbsent), errors.Is(err, ErrConflict):
-		r.lost[f.Name] = time.Now().Add(r.a.cfg.Again)
+		r.lost[f.Name] = r.a.cfg.Now().Add(r.a.cfg.Again)
 		r.a.alarms.raise(ctx, Lost, r.id, f.Name, "below the WAL backup LSN, and the local file is kept: "+err.Error())
 		r.ask(ctx, f, err)
 		return nil

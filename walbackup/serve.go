@@ -117,7 +117,7 @@ func (w *watched) help(ctx context.Context, a *Agent, id names.ID, inv *local.In
 	for tli, r := range states {
 		backed[tli] = pg.Range{From: r.Start, To: r.Backup}
 	}
-	now := time.Now()
+	now := a.cfg.Now()
 	left := make(map[string]time.Time)
 	for i := range inv.Complete {
 		f := &inv.Complete[i]

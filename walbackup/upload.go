@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"redoubt/internal/pg/wal"
 	"redoubt/walbackup/journal"
@@ -59,7 +58,7 @@ func (l *leader) attempt(ctx context.Context, t *task) {
 	t.attempts++
 	wait := l.a.cfg.Retry.Wait(t.attempts)
 	l.log.Warn("an upload failed: it is tried again", "segment", t.name, "attempt", t.attempts, "wait", wait, "error", err)
-	l.queue.again(t, time.Now().Add(wait))
+	l.queue.again(t, l.a.cfg.Now().Add(wait))
 }
 
 // verdict is the alarm that an error ends a task with, empty if it does not.
@@ -144,7 +143,7 @@ func (l *leader) done(ctx context.Context, t *task, placed Placed) {
 	l.log.Debug("a file is in the bucket", "segment", t.name, "result", result)
 	l.have(ctx, t.name)
 	l.mu.Lock()
-	l.success, l.failed = time.Now(), false
+	l.success, l.failed = l.a.cfg.Now(), false
 	l.mu.Unlock()
 	l.queue.end(t)
 }
@@ -190,7 +189,7 @@ func (l *leader) park(ctx context.Context, t *task, kind, result string, err err
 		}
 	}
 	l.mu.Lock()
-	l.ended[t.name] = time.Now().Add(l.a.cfg.Again)
+	l.ended[t.name] = l.a.cfg.Now().Add(l.a.cfg.Again)
 	l.mu.Unlock()
 	l.queue.end(t)
 }

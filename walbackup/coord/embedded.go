@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
@@ -41,6 +42,9 @@ func Embed(ctx context.Context, dir string, log *slog.Logger) (*Embedded, error)
 			return nil, fmt.Errorf("start etcd: %w", err)
 		}
 	}
+	if err := room(dir); err != nil {
+		return nil, fmt.Errorf("start etcd in %s: %w", dir, err)
+	}
 	cfg := embed.NewConfig()
 	cfg.Name = "redoubt"
 	cfg.Dir = filepath.Join(dir, "member")
@@ -52,7 +56,7 @@ func Embed(ctx context.Context, dir string, log *slog.Logger) (*Embedded, error)
 	cfg.InitialClusterToken = rand.Text() // counts at the first start only
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(log))
 	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = "periodic", "1h"
-	e, err := embed.StartEtcd(cfg)
+	e, err := startEtcd(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("start etcd in %s: %w", dir, err)
 	}
@@ -67,6 +71,35 @@ func Embed(ctx context.Context, dir string, log *slog.Logger) (*Embedded, error)
 	}
 	e.Close()
 	return nil, fmt.Errorf("start etcd in %s: %w", dir, err)
+}
+
+// startEtcd starts etcd, which panics over files that it can't make or read.
+func startEtcd(cfg *embed.Config) (e *embed.Etcd, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("it gave up: %v", r)
+		}
+	}()
+	return embed.StartEtcd(cfg)
+}
+
+// leastRoom is what etcd needs to begin: it allocates 64 MB for its log at
+// once, and its data and snapshots have to fit beside that.
+const leastRoom = 100 << 20
+
+// room makes sure that etcd's first start finds enough of it.
+func room(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, "member")); err == nil {
+		return nil
+	}
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(dir, &disk); err != nil {
+		return err
+	}
+	if free := disk.Bavail * uint64(disk.Bsize); free < leastRoom {
+		return fmt.Errorf("its disk has %d MiB free, it needs %d", free>>20, leastRoom>>20)
+	}
+	return nil
 }
 
 func unix(path string) []url.URL { return []url.URL{{Scheme: "unix", Path: path}} }
