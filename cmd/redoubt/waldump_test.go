@@ -30,7 +30,7 @@ func newDumped(t *testing.T) *dumped {
 	c := pgtest.New(t, pgtest.Install{Major: 15, Version: "15", Bin: filepath.Dir(d.tool)}, pgtest.WALSegmentMiB(1),
 		pgtest.Conf("max_prepared_transactions", "10"), pgtest.Conf("wal_level", "logical"))
 	pgtest.Mixed{Clients: 1, Seed: 3, Rounds: 1}.Run(c)
-	c.Exec("CHECKPOINT", "CREATE TABLE seen AS SELECT i, repeat('x', 50) FROM generate_series(1, 3000) i", "VACUUM seen", "DELETE FROM seen WHERE i % 3 = 0")
+	c.Exec("SELECT pg_backup_start('waldump', true)", "SELECT pg_backup_stop(false)", "CHECKPOINT", "CREATE TABLE seen AS SELECT i, repeat('x', 50) FROM generate_series(1, 3000) i", "VACUUM seen", "DELETE FROM seen WHERE i % 3 = 0")
 	d.rel = "1663" + strings.TrimPrefix(c.RelationPath("postgres", "seen"), "base")
 	c.Stop(pgtest.Fast)
 	d.dir = t.TempDir()

@@ -40,6 +40,8 @@ func TestAppend(t *testing.T) {
 		{pg.RmgrXLOG, 0x60, some(26), " max_connections=65537 max_worker_processes=65537 max_wal_senders=65537 max_prepared_xacts=65537 " +
 			"max_locks_per_xact=65537 wal_level=? wal_log_hints=on track_commit_timestamp=off"},
 		{pg.RmgrXLOG, 0xD0, append(some(8), 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF), " lsn 10001/10001; time 2000-01-01 00:00:00.0000-1 UTC"},
+		{pg.RmgrXLOG, 0x90, some(16), " tli 65537; prev tli 65537; time 2008-12-01 20:41:11.743489 UTC"},
+		{pg.RmgrCLOG, 0x10, some(12), " page 65537; oldestXact 65537"},
 		{pg.RmgrTransaction, 0x80, append(append(make([]byte, 8), 0, 0, 0, 0xE0), 0), " 2000-01-01 00:00:00.000000 UTC; apply_feedback; sync"},
 		{pg.RmgrStandby, 0x20, append(append(append(some(8), 1, 0, 0, 0), 6, 0, 0, 0), inval(5, -1, -2, -3, -4, -5, -6)...),
 			"; relcache init file inval dbid 65537 tsid 65537; inval msgs: catcache 5 catalog 9 relcache 9 smgr relmap db 8 snapshot 9"},
