@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -41,6 +42,11 @@ func ToDirectory(ctx context.Context, cfg Config, dir Directory) (_ *Report, err
 	rep, err := Run(ctx, cfg)
 	if err != nil {
 		return nil, err
+	}
+	for oid := range dir.Tablespaces {
+		if !slices.Contains(rep.Tablespaces, oid) {
+			return nil, inputErrorf("a directory is given for tablespace %d, which is not there at %s; there are %v", oid, rep.Redo, rep.Tablespaces)
+		}
 	}
 	return rep, d.finish(rep)
 }

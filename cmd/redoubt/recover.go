@@ -119,7 +119,7 @@ func (f *recoverFlags) run(cmd *cobra.Command) (err error) {
 		return recoverExit(err)
 	}
 	out := cmd.OutOrStdout()
-	err = f.print(out, func(w io.Writer) error { return writeJSON(w, recoveryResult{rep, f.toDir}) },
+	err = f.print(out, func(w io.Writer) error { return writeJSON(w, resultOf(rep, f.toDir)) },
 		func(w io.Writer) error { return printRecovered(w, rep, f.toDir) })
 	if err == nil && rep.DamagedPages+rep.FuturePages > 0 {
 		err = &exitError{code: exitFindings}
@@ -287,8 +287,40 @@ func recoverExit(err error) error {
 
 // recoveryResult is the JSON of a recovery.
 type recoveryResult struct {
-	*recovery.Report
-	Directory string `json:"directory"`
+	Directory            string           `json:"directory"`
+	Postgres             recoveryPostgres `json:"postgres"`
+	ToLSN                pg.LSN           `json:"to_lsn"` // exclusive
+	LastRecordLSN        pg.LSN           `json:"last_record_lsn"`
+	LastCommitAt         *time.Time       `json:"last_commit_at"`
+	TLI                  pg.TLI           `json:"tli"`
+	WALEnd               string           `json:"wal_end,omitempty"` // why it ends, where to_lsn is its end
+	BaseLSN              pg.LSN           `json:"base_lsn"`
+	Native               pg.Range         `json:"native"` // what the native engine replayed
+	Tail                 pg.Range         `json:"tail"`   // what is PostgreSQL's
+	BlocksReplayed       int64            `json:"blocks_replayed"`
+	PreparedTransactions int              `json:"prepared_transactions"` // at the start of the tail
+	Tablespaces          []pg.OID         `json:"tablespaces"`
+	Files                int64            `json:"files"`
+	Bytes                int64            `json:"bytes"`
+	DamagedPages         int64            `json:"damaged_pages"`
+	Damaged              []string         `json:"damaged,omitempty"` // the first of them
+	FuturePages          int64            `json:"future_pages"`
+	FirstStart           string           `json:"first_start,omitempty"` // version of the server that made it
+}
+
+type recoveryPostgres struct {
+	Major            int    `json:"major"`
+	SystemIdentifier string `json:"system_identifier"`
+}
+
+func resultOf(r *recovery.Report, dir string) recoveryResult {
+	return recoveryResult{
+		Directory: dir, Postgres: recoveryPostgres{r.Major, strconv.FormatUint(r.SystemID, 10)},
+		ToLSN: r.To, LastRecordLSN: r.Last, LastCommitAt: given(r.LastCommit), TLI: r.TLI, WALEnd: r.WALEnd, BaseLSN: r.Start,
+		Native: pg.Range{From: r.Start, To: r.Redo}, Tail: pg.Range{From: r.Redo, To: r.End},
+		BlocksReplayed: r.BlocksReplayed, PreparedTransactions: r.Prepared, Tablespaces: r.Tablespaces, Files: r.Files, Bytes: r.Bytes,
+		DamagedPages: r.DamagedPages, Damaged: r.Damaged, FuturePages: r.FuturePages, FirstStart: r.FirstStart,
+	}
 }
 
 func printRecovered(w io.Writer, r *recovery.Report, dir string) error {

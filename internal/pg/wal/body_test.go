@@ -90,6 +90,10 @@ func decoded(r *wal.Record) (any, error) {
 	add(oc, ok, err)
 	rp, ok, err := wal.DecodeRestorePoint(r)
 	add(rp, ok, err)
+	ors, ok, err := wal.DecodeOriginSet(r)
+	add(ors, ok, err)
+	ord, ok, err := wal.DecodeOriginDrop(r)
+	add(ord, ok, err)
 	if r.Rmgr == pg.RmgrRelMap {
 		m, err := wal.DecodeRelMapUpdate(r)
 		add(m, err == nil, err)
@@ -190,6 +194,8 @@ func bodyCases() []bodyCase {
 		{from15, pg.RmgrDatabase, 0x21, le(uint32(5), uint32(1), u32s(1)), wal.DatabaseDrop{DB: 5, Tablespaces: []pg.OID{1000}}},
 		{all, pg.RmgrTablespace, 0x00, le(uint32(16400), "/path\x00"), wal.TablespaceCreate{Spc: 16400, Path: "/path"}},
 		{all, pg.RmgrTablespace, 0x10, u32s(1), pg.OID(1000)},
+		{all, pg.RmgrReplicationOrigin, 0x00, le(uint64(0xABC), uint16(7), uint8(1), pattern(5)), wal.OriginSet{Origin: 7, Remote: 0xABC, Force: true}},
+		{all, pg.RmgrReplicationOrigin, 0x10, le(uint16(7)), uint16(7)},
 		{to15, pg.RmgrRelMap, 0x00, le(uint32(5), uint32(1663), uint32(512), pattern(512)), wal.RelMapUpdate{DB: 5, Spc: 1663, Data: pattern(512)}},
 		{from16, pg.RmgrRelMap, 0x00, le(uint32(5), uint32(1663), uint32(524), pattern(524)), wal.RelMapUpdate{DB: 5, Spc: 1663, Data: pattern(524)}},
 		{to16, pg.RmgrCLOG, 0x00, u32s(1), uint32(1000)},
@@ -280,6 +286,8 @@ func TestBodiesRefuse(t *testing.T) {
 		{all, pg.RmgrRelMap, 0x00, le(uint32(5), uint32(1663), uint32(100), pattern(100)), nil},
 		{all, pg.RmgrRelMap, 0x10, nil, nil},
 		{all, pg.RmgrTablespace, 0x00, le(uint32(16400), "/path"), nil},
+		{all, pg.RmgrReplicationOrigin, 0x00, pattern(15), nil},
+		{all, pg.RmgrReplicationOrigin, 0x10, pattern(4), nil},
 		{all, pg.RmgrTransaction, 0x10, le(uint32(0x57F94534), uint32(12)), nil},
 	} {
 		for _, major := range c.majors {
