@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"io"
 	"strings"
+	"sync"
 )
 
 //go:embed web
@@ -20,13 +21,16 @@ var styleSheet = strings.TrimSpace(mustRead("web/style.css"))
 // 'none'", which a page cannot say of itself.
 var CSP = "default-src 'none'; style-src 'sha256-" + hashOf(styleSheet) + "'; img-src data:; base-uri 'none'; form-action 'none'"
 
-var pages = template.Must(template.New("pages").Funcs(template.FuncMap{
-	"csp":   func() string { return CSP },
-	"style": func() template.CSS { return template.CSS(styleSheet) }, //nolint:gosec // our own file, not input
+// pages are parsed when the first is made: most commands make none.
+var pages = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("pages").Funcs(template.FuncMap{
+		"csp":   func() string { return CSP },
+		"style": func() template.CSS { return template.CSS(styleSheet) }, //nolint:gosec // our own file, not input
 
-	"livecsp":   func() string { return LiveCSP },
-	"livestyle": func() template.CSS { return template.CSS(liveStyle) }, //nolint:gosec // our own file, not input
-}).ParseFS(web, "web/*.html"))
+		"livecsp":   func() string { return LiveCSP },
+		"livestyle": func() template.CSS { return template.CSS(liveStyle) }, //nolint:gosec // our own file, not input
+	}).ParseFS(web, "web/*.html"))
+})
 
 func mustRead(name string) string {
 	b, err := web.ReadFile(name)
@@ -44,7 +48,7 @@ func HTML(w io.Writer, in Report) error {
 
 func render(w io.Writer, name string, data any) error {
 	var b bytes.Buffer
-	if err := pages.ExecuteTemplate(&b, name, data); err != nil {
+	if err := pages().ExecuteTemplate(&b, name, data); err != nil {
 		return fmt.Errorf("make %s page: %w", name, err)
 	}
 	if _, err := w.Write(b.Bytes()); err != nil {

@@ -31,6 +31,17 @@ func (h *host) Fatalf(format string, args ...any) {
 
 func (h *host) Skipf(format string, args ...any) { panic(failure{fmt.Errorf(format, args...)}) }
 
+// TempDir makes a directory that goes with the cleanups. Its path is short
+// enough for a socket in it.
+func (h *host) TempDir() string {
+	dir, err := os.MkdirTemp("", "redoubt-bench")
+	if err != nil {
+		h.Fatalf("make directory: %v", err)
+	}
+	h.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 // undo runs the cleanups down to the first n, the last one first.
 func (h *host) undo(n int) {
 	for len(h.cleanups) > n {

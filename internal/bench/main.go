@@ -10,7 +10,10 @@
 //     included, against a copy of the base and PostgreSQL's recovery in it;
 //   - verify on all cores against one, and spans side by side against one
 //     after another;
-//   - the memory that verify takes, under a cgroup's limit where there is one.
+//   - the memory that verify takes, under a cgroup's limit where there is one;
+//   - uploads of the WAL backup agent to a real S3 server, against a plain copy
+//     by the same client, and `redoubt archive-push` against `cp`; the CPU time
+//     that either takes with each compression (-backup measures these alone).
 //
 // It makes clusters of PostgreSQL 15, under pgbench with full_page_writes on
 // and off and under a workload of all index methods, and alternates the
@@ -42,6 +45,8 @@ type settings struct {
 	decodes int           // timed runs of each decoder
 	replays int           // timed runs of each replay
 	rounds  int           // of the mixed workload
+	uploads int           // timed runs of each upload
+	backup  bool          // only the WAL backup is measured
 	redoubt string        // program to measure; empty: built from this checkout
 }
 
@@ -54,10 +59,12 @@ func main() {
 	flag.IntVar(&s.decodes, "decodes", 7, "timed runs of each decoder")
 	flag.IntVar(&s.replays, "replays", 3, "timed runs of each replay")
 	flag.IntVar(&s.rounds, "rounds", 3, "rounds of the mixed workload")
+	flag.IntVar(&s.uploads, "uploads", 5, "timed runs of each upload")
+	flag.BoolVar(&s.backup, "backup", false, "measure the WAL backup only")
 	flag.StringVar(&s.redoubt, "redoubt", "", "`PROGRAM` to measure (default: built from this checkout)")
 	flag.Parse()
 	s.wal = mib << 20
-	if flag.NArg() != 0 || s.scale < 1 || mib < 1 || s.decodes < 1 || s.replays < 1 {
+	if flag.NArg() != 0 || s.scale < 1 || mib < 1 || s.decodes < 1 || s.replays < 1 || s.uploads < 1 {
 		flag.Usage()
 		os.Exit(2)
 	}
@@ -82,16 +89,24 @@ func run(s settings) (err error) {
 		}
 	}
 	fmt.Println(machine(server.Version))
-	for _, w := range workloads(s) {
+	for i, w := range workloads(s) {
+		if s.backup && i > 0 {
+			break
+		}
 		mark := len(h.cleanups)
 		l, err := live(h, server, w)
 		if err != nil {
 			return err
 		}
-		if w.spans {
+		switch {
+		case s.backup:
+		case w.spans:
 			err = l.compareSpans(s)
-		} else {
+		default:
 			err = l.compare(h, waldump, s)
+		}
+		if err == nil && i == 0 {
+			err = l.walBackup(h, s)
 		}
 		if err != nil {
 			return err
@@ -150,12 +165,7 @@ func build(h *host) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir, err := os.MkdirTemp("", "redoubt-bench")
-	if err != nil {
-		return "", err
-	}
-	h.Cleanup(func() { _ = os.RemoveAll(dir) })
-	bin := filepath.Join(dir, "redoubt")
+	bin := filepath.Join(h.TempDir(), "redoubt")
 	cmd := exec.Command("go", "build", "-o", bin, "./cmd/redoubt")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -186,12 +186,14 @@ func validateJob(c *Config, d *document, name string) {
 }
 
 // libraryForm is what may stand in shared_preload_libraries without quotes.
-var libraryForm = regexp.MustCompile(`^[A-Za-z0-9_$/.-]{1,255}$`)
+var libraryForm = regexp.MustCompile(`^[A-Za-z0-9_$/.-]+$`)
+
+const longestLibrary = 255
 
 func validateServer(c *Config, d *document) {
 	atLeast(d, "server.memory", c.Server.Memory, 256<<20)
 	for i, lib := range c.Server.Libraries {
-		if !libraryForm.MatchString(lib) {
+		if len(lib) > longestLibrary || !libraryForm.MatchString(lib) {
 			d.fail(fmt.Sprintf("server.libraries[%d]", i), "%q is no name of a library: write one as shared_preload_libraries has it", lib)
 		}
 	}

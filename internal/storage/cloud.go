@@ -146,12 +146,13 @@ func (c *cloud) Put(ctx context.Context, key string, r io.Reader, opt PutOptions
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	src := &abortingReader{r: r, abort: cancel}
-	err := c.bucket.Upload(ctx, key, src, &blob.WriterOptions{
-		ContentType: "application/octet-stream",
-		IfNotExist:  opt.CreateOnly,
-		BufferSize:  c.partSize(opt.Expect),
-		BeforeWrite: c.sending(opt.Expect),
-	})
+	w := &blob.WriterOptions{ContentType: "application/octet-stream", IfNotExist: opt.CreateOnly,
+		BufferSize: c.partSize(opt.Expect), BeforeWrite: c.sending(opt.Expect)}
+	body := withSeek(src, r, func(int64) {})
+	if direct := c.unbuffered(body); direct != nil {
+		w.BeforeWrite, body = direct, strings.NewReader("")
+	}
+	err := c.bucket.Upload(ctx, key, body, w)
 	switch {
 	case src.err != nil:
 		return src.err

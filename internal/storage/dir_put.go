@@ -54,7 +54,8 @@ func writeSynced(ctx context.Context, at *os.Root, name string, r io.Reader) err
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, &ctxReader{ctx, r})
+	// File's own ReadFrom would copy in pieces of 32 KiB.
+	_, err = io.CopyBuffer(struct{ io.Writer }{f}, &ctxReader{ctx, r}, make([]byte, 256<<10))
 	if err == nil {
 		err = f.Sync()
 	}

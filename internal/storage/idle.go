@@ -173,7 +173,8 @@ const inFlight = onePiece + 2*s3Part
 func (b *bounded) Put(ctx context.Context, key string, r io.Reader, opt PutOptions) error {
 	w := watch(ctx, b.idle)
 	defer w.end()
-	err := b.Bucket.Put(w.ctx, key, &boundedSource{r: r, w: w, idle: b.idle}, opt)
+	src := &boundedSource{r: r, w: w, idle: b.idle}
+	err := b.Bucket.Put(w.ctx, key, withSeek(src, r, func(int64) { src.sent = 0 }), opt)
 	return w.explain(err)
 }
 

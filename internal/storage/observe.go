@@ -109,7 +109,7 @@ func (b *observed) skew(ctx context.Context, key string) (time.Duration, bool, e
 func (b *observed) Put(ctx context.Context, key string, r io.Reader, opt PutOptions) error {
 	src := &timed{failing: failing{r: r}}
 	began := time.Now()
-	err := b.Bucket.Put(ctx, key, src, opt)
+	err := b.Bucket.Put(ctx, key, withSeek(src, r, func(at int64) { src.n = at }), opt)
 	if src.err == nil { // else it was the source's failure
 		b.done(Access{Op: OpPut, Bytes: src.n, Took: time.Since(began) - src.took, Err: err})
 	}

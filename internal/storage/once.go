@@ -145,7 +145,12 @@ func (t *Timeline) put(ctx context.Context, name string, src Source, opt PutOpti
 	defer func() { _ = r.Close() }() // it was only read
 	packed := compressed(r, t.opt.Compression)
 	key := name + t.opt.Compression.Suffix()
-	err = t.store.Put(ctx, key, packed, opt)
+	if body := r.again(); body != nil && t.opt.Compression == walfile.None {
+		err = t.store.Put(ctx, key, body, opt)
+		packed.sent = src.Size
+	} else {
+		err = t.store.Put(ctx, key, packed, opt)
+	}
 	packed.stop() // nobody reads r from now on
 	if bad := r.failure(); bad != nil {
 		return Placed{}, bad

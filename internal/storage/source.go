@@ -73,6 +73,41 @@ func longer(yes bool) string {
 	return "less"
 }
 
+// again is the source as something that can be read more than once, nil if it
+// can't be. Each time it must have its size.
+func (r *sourceReader) again() io.ReadSeeker {
+	s, ok := r.rc.(io.Seeker)
+	if !ok {
+		return nil
+	}
+	return &rereader{r, s}
+}
+
+type rereader struct {
+	*sourceReader
+	s io.Seeker
+}
+
+// Seek fits io.Seeker. The end is where the source was said to end.
+func (r *rereader) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += r.size - r.left
+	case io.SeekEnd:
+		offset += r.size
+	}
+	if err := r.failure(); err != nil {
+		return 0, err
+	}
+	at, err := r.s.Seek(offset, io.SeekStart)
+	if err != nil {
+		r.err = &SourceError{Err: err}
+		return 0, r.err
+	}
+	r.left, r.err = r.size-at, nil
+	return at, nil
+}
+
 func (r *sourceReader) Close() error { return r.rc.Close() }
 
 // failure is the error that ended the source, nil if it was read well so far.
@@ -81,4 +116,28 @@ func (r *sourceReader) failure() error {
 		return nil
 	}
 	return r.err
+}
+
+// withSeek gives a reader that wraps r the Seek of r, if r has one: what sends
+// it may read it more than once. moved is called with where it is after each.
+func withSeek(wrapped, r io.Reader, moved func(at int64)) io.Reader {
+	s, ok := r.(io.Seeker)
+	if !ok {
+		return wrapped
+	}
+	return &seeking{wrapped, s, moved}
+}
+
+type seeking struct {
+	io.Reader
+	s     io.Seeker
+	moved func(at int64)
+}
+
+func (s *seeking) Seek(offset int64, whence int) (int64, error) {
+	at, err := s.s.Seek(offset, whence)
+	if err == nil {
+		s.moved(at)
+	}
+	return at, err
 }

@@ -10,7 +10,7 @@ import (
 // configure writes the server's configuration and hands everything to its user.
 func configure(dir *scratch, cfg Config, in filled) error {
 	for _, lib := range cfg.Libraries {
-		if !libraryForm.MatchString(lib) {
+		if len(lib) > longestLibrary || !libraryForm.MatchString(lib) {
 			return unavailable("%q is no name of a library", lib)
 		}
 	}
@@ -30,7 +30,9 @@ func configure(dir *scratch, cfg Config, in filled) error {
 }
 
 // libraryForm is what may stand in shared_preload_libraries without quotes.
-var libraryForm = regexp.MustCompile(`^[A-Za-z0-9_$/.-]{1,255}$`)
+var libraryForm = regexp.MustCompile(`^[A-Za-z0-9_$/.-]+$`)
+
+const longestLibrary = 255
 
 // buffers is the server's shared memory for pages: a quarter of what one process
 // may have in all, from 1 MiB to 1 GiB.

@@ -5,7 +5,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
-	"testing"
 
 	"redoubt/internal/pgtest"
 )
@@ -16,15 +15,22 @@ type Killable struct {
 	Dir  string // a directory for each bucket, in it a file for each object
 	Addr string
 
-	t      testing.TB
+	t      T
 	bin    string
 	iam    string // directory of the users
 	cmd    *exec.Cmd
 	policy []any // of the bucket that User was called for
 }
 
+// T is the part of testing.TB that a server needs; a program that is no test
+// brings its own.
+type T interface {
+	pgtest.T
+	TempDir() string
+}
+
 // KillableS3 starts one. What reaches it is in Env.
-func KillableS3(t testing.TB) *Killable {
+func KillableS3(t T) *Killable {
 	t.Helper()
 	bin := versitygw()
 	if bin == "" {
@@ -58,7 +64,7 @@ func (s *Killable) Kill() {
 // Bucket makes a bucket and tells its location.
 func (s *Killable) Bucket(name string) string {
 	if err := os.Mkdir(filepath.Join(s.Dir, name), 0o700); err != nil {
-		s.t.Fatal(err)
+		s.t.Fatalf("make bucket: %v", err)
 	}
 	return "s3://" + name + "?endpoint=http://" + s.Addr + "&region=us-east-1&use_path_style=true"
 }

@@ -22,10 +22,14 @@ const (
 	oncePath = "ten/tl/wal/" + onceName
 )
 
-// Source is a source of data.
+// Source is a source of data that can be read again, as a file can.
 func Source(data []byte) storage.Source {
-	return storage.Source{Size: int64(len(data)),
-		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }}
+	return storage.Source{Size: int64(len(data)), Open: func() (io.ReadCloser, error) {
+		return struct {
+			io.ReadSeeker
+			io.Closer
+		}{bytes.NewReader(data), io.NopCloser(nil)}, nil
+	}}
 }
 
 // Timeline opens ten/tl or fails the test.
@@ -164,9 +168,11 @@ func putOnceSources(t *testing.T, s *storage.Store) {
 	for _, c := range compress.Written() {
 		tl := Timeline(t, s, storage.TimelineOptions{Compression: c})
 		for what, src := range map[string]storage.Source{
-			"too short": {Size: int64(len(data)) + 1, Open: Source(data).Open},
-			"too long":  {Size: int64(len(data)) - 1, Open: Source(data).Open},
-			"gone":      {Size: 1, Open: func() (io.ReadCloser, error) { return nil, broken }},
+			"too short":           {Size: int64(len(data)) + 1, Open: Source(data).Open},
+			"too long":            {Size: int64(len(data)) - 1, Open: Source(data).Open},
+			"too short, a stream": {Size: int64(len(data)) + 1, Open: stream(data)},
+			"too long, a stream":  {Size: int64(len(data)) - 1, Open: stream(data)},
+			"gone":                {Size: 1, Open: func() (io.ReadCloser, error) { return nil, broken }},
 			"broken": {Size: int64(len(data)), Open: func() (io.ReadCloser, error) {
 				return io.NopCloser(io.MultiReader(bytes.NewReader(data[:len(data)/2]), &failingReader{broken})), nil
 			}},
@@ -181,6 +187,11 @@ func putOnceSources(t *testing.T, s *storage.Store) {
 	if left := Keys(t, s, "", storage.ListOptions{}); len(left) > 0 {
 		t.Errorf("left %q", left)
 	}
+}
+
+// stream opens data as what can be read only once.
+func stream(data []byte) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
 }
 
 type failingReader struct{ err error }

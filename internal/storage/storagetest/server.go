@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"redoubt/internal/pgtest"
 )
 
 // server is a program that listens at an address until the test ends.
@@ -71,10 +73,10 @@ func (s *server) await(t testing.TB) {
 	}
 }
 
-func freeAddr(t testing.TB) string {
+func freeAddr(t pgtest.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("find a free port: %v", err)
 	}
 	defer func() { _ = l.Close() }()
 	return l.Addr().String()

@@ -25,7 +25,7 @@ func (s *Killable) User(bucket, name string, actions ...string) []string {
 	})
 	text, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": s.policy})
 	if err != nil {
-		s.t.Fatal(err)
+		s.t.Fatalf("make user: %v", err)
 	}
 	client := s3.New(s3.Options{
 		BaseEndpoint: aws.String("http://" + s.Addr), Region: "us-east-1", UsePathStyle: true,
@@ -33,7 +33,7 @@ func (s *Killable) User(bucket, name string, actions ...string) []string {
 	})
 	_, err = client.PutBucketPolicy(context.Background(), &s3.PutBucketPolicyInput{Bucket: &bucket, Policy: aws.String(string(text))})
 	if err != nil {
-		s.t.Fatal(err)
+		s.t.Fatalf("make user: %v", err)
 	}
 	return env(name, secret)
 }
