@@ -71,6 +71,7 @@ const gapMissing = "missing"
 
 // addGaps lists gaps; one that a scan and a span both met is listed once.
 func (v *view) addGaps(timeline string, gaps []finding.Gap, source string) {
+	before := v.Gaps // those of one source are not the same: there may be 10,000
 	for _, g := range gaps {
 		status := plain(g.Status)
 		if status == "" {
@@ -78,7 +79,7 @@ func (v *view) addGaps(timeline string, gaps []finding.Gap, source string) {
 		}
 		r := pg.Range{From: g.From, To: g.To}
 		gap := gapView{timeline, g.From.String(), g.To.String(), bytesOf(r.Bytes()), status, segmentsOf(g.Segments), source, plain(g.ID), ackWords(g.Acknowledged)}
-		at := slices.IndexFunc(v.Gaps, func(o gapView) bool {
+		at := slices.IndexFunc(before, func(o gapView) bool {
 			return o.Timeline == gap.Timeline && o.From == gap.From && o.To == gap.To && o.Segments == gap.Segments
 		})
 		if at < 0 {
