@@ -244,7 +244,11 @@ func (p *printer) archive(v *view) {
 		p.heading("Gaps")
 		t := newTable("TIMELINE", "FROM", "TO", ">SIZE", "STATUS", "SEGMENTS", "ID")
 		for _, g := range v.Gaps {
-			t.add(stateOf(g.Ack), g.Timeline, g.From, g.To, g.Size, g.Status, g.Segments, g.ID)
+			state := stateOf(g.Ack)
+			if !(finding.Gap{Status: g.Status}).Counts() {
+				state = "inconclusive"
+			}
+			t.add(state, g.Timeline, g.From, g.To, g.Size, g.Status, g.Segments, g.ID)
 		}
 		t.print(p)
 		for _, g := range v.Gaps {

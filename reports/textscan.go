@@ -44,6 +44,9 @@ func scanVerdict(s *finding.Scan) (finding.Verdict, string) {
 	}
 	switch verdict {
 	case finding.Clean:
+		if t.late > 0 {
+			return verdict, "nothing is missing or damaged, but " + count(t.late, "WAL segment") + " " + is(t.late) + " still on the way: scan again."
+		}
 		if t.acknowledged > 0 {
 			return verdict, "nothing is missing or damaged but " + count(t.acknowledged, "acknowledged WAL segment") + "."
 		}

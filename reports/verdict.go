@@ -11,6 +11,7 @@ type totals struct {
 	pages, relations, slru, redo int64 // discrepancies listed that count, by what they are about
 	unlisted                     int64 // discrepancies that count and were cut off the list
 	missing, damaged             int64 // WAL segments that count
+	late                         int64 // WAL segments that are not there yet
 	lostWrites                   int64 // of the primary, by the images in the WAL, that count
 	acknowledged                 int64 // findings that would count were they not acknowledged
 	benign                       int64
@@ -56,6 +57,7 @@ func (t *totals) addScan(s *finding.ScanTimeline) {
 	t.expected += s.Expected
 	t.present += s.Present
 	t.missing += s.MissingSegments()
+	t.late += s.LateSegments()
 	t.damaged += s.DamagedSegments()
 	t.acknowledged += s.Acknowledged()
 	t.scanReasons += int64(len(s.Reasons))
@@ -187,11 +189,13 @@ func headline(v finding.Verdict, t *totals) string {
 
 func cleanHeadline(t *totals) string {
 	s := "Clean: everything that was compared is what the WAL says"
-	if t.scanned > 0 {
+	if t.acknowledged > 0 {
+		s += ", but for " + count(t.acknowledged, "acknowledged finding")
+	} else if t.scanned > 0 && t.late == 0 {
 		s += ", and no WAL segment is missing"
 	}
-	if t.acknowledged > 0 {
-		return "Clean: everything that was compared is what the WAL says, but for " + count(t.acknowledged, "acknowledged finding") + "."
+	if t.late > 0 {
+		s += "; " + count(t.late, "WAL segment") + " " + is(t.late) + " still on the way to the archive"
 	}
 	return s + "."
 }

@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"io"
 	"strings"
 	"testing"
 
@@ -38,6 +39,8 @@ func TestVerdictIsNeverBetterThanTheRun(t *testing.T) {
 		"segment missing":    {func(r *finding.Run) { r.Timelines[0].Scan.Gaps = []finding.Gap{{Status: "missing"}} }, finding.Findings},
 		"segment damaged":    {func(r *finding.Run) { r.Timelines[0].Scan.Damaged = []finding.Damaged{{}} }, finding.Findings},
 		"gap acknowledged":   {func(r *finding.Run) { r.Timelines[0].Scan.Gaps = []finding.Gap{{Status: "acknowledged"}} }, finding.Clean},
+		"gap delayed":        {func(r *finding.Run) { r.Timelines[0].Scan.Gaps = []finding.Gap{{Status: "delayed"}} }, finding.Clean},
+		"gap requeued":       {func(r *finding.Run) { r.Timelines[0].Scan.Gaps = []finding.Gap{{Status: "requeued"}} }, finding.Findings},
 		"only benign listed": {func(r *finding.Run) { r.Timelines[0].Spans[1].Discrepancies = []finding.Discrepancy{benign()} }, finding.Clean},
 		"stored findings":    {func(r *finding.Run) { r.Verdict = finding.Findings }, finding.Findings},
 		"stored nonsense":    {func(r *finding.Run) { r.Verdict = "CLEAN!" }, "CLEAN!"},
@@ -56,6 +59,22 @@ func TestVerdictIsNeverBetterThanTheRun(t *testing.T) {
 		}
 		if strings.Contains(page, "this page shows the worse of the two") == said {
 			t.Errorf("%s: said %v, and the page's note does not fit", name, said)
+		}
+	}
+}
+
+// Nobody is told that all is there while something is late.
+func TestLateSegments(t *testing.T) {
+	r := cleanRun()
+	r.Timelines[0].Scan.Gaps = []finding.Gap{{From: 1, To: 2, Segments: []string{"000000010000000000000002"}, Status: "delayed"}}
+	page := readable(htmlOf(t, report(r)))
+	text := textOf(t, func(w io.Writer) error {
+		return ScanText(w, finding.Scan{Verdict: finding.Clean, Timelines: []finding.ScanTimeline{*r.Timelines[0].Scan}}, TextOptions{})
+	})
+	for what, s := range map[string]string{"page": page, "text": text} {
+		if !strings.Contains(s, "1 WAL segment is still on the way") || !strings.Contains(s, "delayed") ||
+			strings.Contains(s, "no WAL segment is missing") || strings.Contains(s, "there.") {
+			t.Errorf("%s:\n%s", what, s)
 		}
 	}
 }

@@ -22,6 +22,9 @@ func TestSummarize(t *testing.T) {
 	if s != want {
 		t.Errorf("got %+v, want %+v", s, want)
 	}
+	if n := scan.LateSegments(); n != 2 {
+		t.Errorf("%d segments are late, want 2", n)
+	}
 }
 
 func TestCounts(t *testing.T) {

@@ -57,6 +57,17 @@ func (g Gap) Counts() bool {
 	return true
 }
 
+// LateSegments is the number of segments in the gaps that count neither, nor
+// are acknowledged: they are only late or on their way.
+func (t *ScanTimeline) LateSegments() (n int64) {
+	for i := range t.Gaps {
+		if g := &t.Gaps[i]; !g.Counts() && g.Status != Acknowledged {
+			n += t.segmentsIn(g)
+		}
+	}
+	return n
+}
+
 // MissingSegments is the number of segments in the gaps that count, and in
 // those that are not listed.
 func (t *ScanTimeline) MissingSegments() int64 {
