@@ -79,3 +79,42 @@ func TestFailover(t *testing.T) {
 		}
 	}
 }
+
+// TestStandbyBase recovers from a base backup that was taken from a standby,
+// and from the data directory of one that was shut down.
+func TestStandbyBase(t *testing.T) {
+	c := pgtest.Server(t, 17, pgtest.WALSegmentMiB(1))
+	fill := func() { c.Exec("INSERT INTO t SELECT g, repeat('x', 100) FROM generate_series(1, 2000) g") }
+	c.Exec("CREATE TABLE t (v int PRIMARY KEY GENERATED ALWAYS AS IDENTITY, w int, x text)", "ALTER TABLE t DROP COLUMN v")
+	dir := c.Dir("w")
+	s := c.Standby(c.BaseBackup(filepath.Join(dir, "first")))
+	fill()
+	c.Checkpoint()
+	s.AwaitReplay(c.LSN())
+	s.Exec("CHECKPOINT") // a restartpoint
+	fill()
+	s.AwaitReplay(c.LSN())
+	online := s.BaseBackup(filepath.Join(dir, "online"))
+	fill()
+	c.Checkpoint()
+	fill()
+	s.AwaitReplay(c.LSN())
+	stopped := filepath.Join(dir, "stopped")
+	s.CleanCopy(stopped)
+	fill()
+	middle := c.LSN()
+	fill()
+	c.Checkpoint()
+	fill()
+	c.Stop(pgtest.Immediate)
+	c.CollectWAL(filepath.Join(dir, "wal"))
+	for _, b := range []pgtest.Backup{online, {Dir: stopped}} {
+		w := &world{cluster: c, walDir: filepath.Join(dir, "wal"), backup: b}
+		must(t, os.RemoveAll(filepath.Join(b.Dir, "standby.signal")))
+		for _, to := range []pg.LSN{middle, 0} {
+			cfg := w.config(t)
+			cfg.To = to
+			w.compare(t, cfg)
+		}
+	}
+}
