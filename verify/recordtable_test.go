@@ -189,7 +189,7 @@ func recordTable(t *testing.T, proofs []proof) []byte {
 	for _, name := range unseen {
 		fmt.Fprintf(&b, "- %s: %s.\n", name, cmp.Or(neverWritten[name], "no proof of verify has seen it"))
 	}
-	b.WriteString("\n## Not seen on every major\n\nOf these operations the proofs above have seen records on other majors only. The proofs H and X of\n[support.md](support.md) want those of heaps and indexes on each major.\n\n")
+	b.WriteString("\n## Not seen on every major\n\nOf these operations the proofs above have seen records on other majors only. The proofs H and X of\n[support.md](support.md) want those of heaps and indexes on each major, L on 15 and 17 those of changed settings and recovery.\n\n")
 	for _, line := range partly {
 		b.WriteString(line + "\n")
 	}
