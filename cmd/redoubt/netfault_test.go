@@ -23,7 +23,7 @@ type s3Site struct {
 
 func newS3Site(t *testing.T) *s3Site {
 	s := &s3Site{t: t, server: storagetest.KillableS3(t), wal: t.TempDir()}
-	s.location = s.server.Bucket("wal") + "&idle_timeout=400ms"
+	s.location = s.server.Bucket("wal") + "&idle_timeout=1s"
 	s.names = segmentsInto(t, s.wal)
 	s.env = s.server.Env()
 	return s
