@@ -15,7 +15,11 @@ import (
 // TestFailover recovers over a promotion, to LSNs before and behind it, with a
 // tablespace mapped to a directory of its own.
 func TestFailover(t *testing.T) {
-	for _, major := range []int{15, 17} {
+	majors := []int{17}
+	if os.Getenv("REDOUBT_PROVE") == "1" {
+		majors = []int{15, 17}
+	}
+	for _, major := range majors {
 		c := pgtest.Server(t, major, pgtest.WALSegmentMiB(1))
 		fill := func(c *pgtest.Cluster) {
 			c.Exec("INSERT INTO t SELECT g, repeat('x', 100) FROM generate_series(1, 2000) g", "INSERT INTO far SELECT generate_series(1, 2000)")
