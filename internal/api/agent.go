@@ -29,9 +29,11 @@ func NewAgent(metrics http.Handler, ready func(context.Context) error, token str
 
 // health are the paths that every service has.
 func (s *Server) health(mux *http.ServeMux) {
-	mux.HandleFunc("GET /metrics", of(auth.Read, s.Metrics.ServeHTTP))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		send(w, http.StatusOK, map[string]string{"status": "ok"})
+	s.add(mux, of, auth.Read, routes{"GET /metrics": s.Metrics.ServeHTTP})
+	s.add(mux, unguarded, "", routes{
+		"GET /healthz": func(w http.ResponseWriter, _ *http.Request) {
+			send(w, http.StatusOK, map[string]string{"status": "ok"})
+		},
+		"GET /readyz": s.ready,
 	})
-	mux.HandleFunc("GET /readyz", s.ready)
 }

@@ -49,11 +49,14 @@ func (s *Server) failWith(w http.ResponseWriter, r *http.Request, err error) {
 func (s *Server) judge(r *http.Request, err error) (status int, message string) {
 	var wrong *badRequest
 	var refused *RefusedError
+	var conflict *ConflictError
 	switch {
 	case errors.As(err, &wrong):
 		return wrong.status, wrong.message
 	case errors.As(err, &refused):
 		return http.StatusUnprocessableEntity, refused.Reason
+	case errors.As(err, &conflict):
+		return http.StatusConflict, conflict.Reason
 	case errors.Is(err, ErrNotFound):
 		return http.StatusNotFound, "not found"
 	case errors.Is(err, ErrRunning):

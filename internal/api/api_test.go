@@ -119,7 +119,7 @@ func (f *fake) Acknowledge(ctx context.Context, r AckRequest) (finding.AckRecord
 		}
 	}
 	f.acked = append(f.acked, r)
-	return finding.AckRecord{ID: r.ID, Acknowledgement: finding.Acknowledgement{Reason: r.Reason, By: r.By}}, nil
+	return finding.AckRecord{ID: r.ID, Finding: "discrepancy", Acknowledgement: finding.Acknowledgement{Reason: r.Reason, By: r.By}}, nil
 }
 
 func (f *fake) Unacknowledge(_ context.Context, id, by string) error {

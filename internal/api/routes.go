@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 
+	"redoubt/docs"
 	"redoubt/internal/api/auth"
 	"redoubt/internal/finding"
 )
@@ -15,16 +16,17 @@ import (
 type routes map[string]http.HandlerFunc
 
 // add puts routes behind a guard that asks for a scope.
-func add(mux *http.ServeMux, guard func(auth.Scope, http.HandlerFunc) http.HandlerFunc, scope auth.Scope, all routes) {
+func (s *Server) add(mux *http.ServeMux, guard func(auth.Scope, http.HandlerFunc) http.HandlerFunc, scope auth.Scope, all routes) {
 	for pattern, h := range all {
 		mux.HandleFunc(pattern, guard(scope, h))
+		s.patterns = append(s.patterns, pattern)
 	}
 }
 
 // routes are all paths; what is not here is 404.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	add(mux, of, auth.Read, routes{
+	s.add(mux, of, auth.Read, routes{
 		"GET /{$}":              s.indexPage,
 		"GET /run/{id}":         s.runPage,
 		"GET /discrepancy":      s.discrepanciesPage,
@@ -38,20 +40,34 @@ func (s *Server) routes() http.Handler {
 		"GET /v1/discrepancy/{id}": s.showDiscrepancy,
 		"GET /v1/acknowledgement":  s.listAcks,
 	})
-	add(mux, of, auth.Admin, routes{
+	s.add(mux, of, auth.Admin, routes{
 		"POST /finding/{id}/ack":          s.ackForm,
 		"POST /finding/{id}/unack":        s.unackForm,
 		"POST /v1/run":                    s.startRun,
 		"POST /v1/discrepancy/{id}/ack":   s.acknowledge,
 		"DELETE /v1/discrepancy/{id}/ack": s.unacknowledge,
 	})
-	add(mux, within, auth.Read, routes{
+	s.add(mux, within, auth.Read, routes{
+		"GET /v1/openapi.yaml":                        describe,
 		"GET /v1/tenant":                              s.listTenants,
 		"GET /v1/tenant/{tenant}/timeline":            s.listTimelines,
 		"GET /v1/tenant/{tenant}/timeline/{timeline}": s.showTimeline,
 	})
+	if s.Recoverer != nil {
+		s.add(mux, within, auth.Recover, routes{
+			"POST /v1/tenant/{tenant}/recover":                     s.recoverAll,
+			"POST /v1/tenant/{tenant}/timeline/{timeline}/recover": s.recover,
+			"POST /v1/tenant/{tenant}/timeline/{timeline}/cancel":  s.cancelRecovery,
+			"DELETE /v1/tenant/{tenant}/timeline/{timeline}":       s.deleteTimeline,
+		})
+	}
 	s.health(mux)
 	return shaped(mux)
+}
+
+// describe answers with the description of all paths.
+func describe(w http.ResponseWriter, _ *http.Request) {
+	write(w, http.StatusOK, "application/yaml", docs.OpenAPI)
 }
 
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {

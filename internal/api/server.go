@@ -24,22 +24,24 @@ const (
 	maxBody       = 64 << 10
 )
 
-// Options are what the server is made from. All but Auth, TLS, Ready and Log are required.
+// Options are what the server is made from. All but Recoverer, Auth, TLS, Ready and Log are required.
 type Options struct {
-	Ledger  Ledger
-	Starter Starter
-	Pages   Pages
-	Metrics http.Handler
-	Ready   func(context.Context) error // nil: always ready
-	Auth    *auth.Checker               // empty: this machine only
-	TLS     *tls.Config                 // nil: not encrypted
-	Log     *slog.Logger                // nil: none
+	Ledger    Ledger
+	Starter   Starter
+	Pages     Pages
+	Metrics   http.Handler
+	Ready     func(context.Context) error // nil: always ready
+	Recoverer Recoverer                   // nil: its paths are not there
+	Auth      *auth.Checker               // empty: this machine only
+	TLS       *tls.Config                 // nil: not encrypted
+	Log       *slog.Logger                // nil: none
 }
 
 // Server is the HTTP of serve.
 type Server struct {
 	Options
-	handler http.Handler
+	handler  http.Handler
+	patterns []string // of all routes
 }
 
 // New makes a server.
