@@ -74,6 +74,8 @@ type Config struct {
 	ScratchMinFree int64
 	Extensions     redo.Extensions
 
+	// Planned, if set, is told the target once it is known.
+	Planned func(Target)
 	// Progress, if set, is called with the LSN reached by the replay.
 	Progress func(pg.LSN)
 	// Stage, if set, is told what is being done, and how much of it: bytes
@@ -151,6 +153,9 @@ func (r *run) plan(ctx context.Context) (err error) {
 	r.out.Target = r.target
 	if err != nil {
 		return err
+	}
+	if r.Planned != nil {
+		r.Planned(r.target)
 	}
 	return r.findHistory()
 }

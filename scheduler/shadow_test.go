@@ -20,7 +20,7 @@ func TestShadowsAreNeverPicked(t *testing.T) {
 	}
 	job := testJob()
 	must(t, l.StartRecovery(background, ledger.Recovery{TimelineKey: shadow, Ancestor: "other", Base: "initdb", BaseLSN: 1, Directory: "/r", CreatedAt: time.Now()}))
-	must(t, l.FinishRecovery(background, shadow.Tenant, shadow.Timeline, time.Now(), 9, 9))
+	must(t, l.FinishRecovery(background, shadow.Tenant, shadow.Timeline, time.Now(), 9, 9, ""))
 	for seed := range int64(5) {
 		run, err := r.Run(background, job, seedOf(seed))
 		must(t, err)

@@ -72,6 +72,9 @@ func (f *archiveFlags) push(ctx context.Context, path string) (err error) {
 	defer func() { _ = p.close() }() // what is durable is durable
 	ctx, cancel := p.limit(ctx)
 	defer cancel()
+	if err := p.pushOrigin(ctx, path); err != nil {
+		return exitWith(exitFindings, err)
+	}
 	done, err := p.Push(ctx, path)
 	if err != nil {
 		return exitWith(exitFindings, err)
@@ -187,8 +190,9 @@ func (f *getFlags) fetchAhead(ctx context.Context, name string) error {
 // place is a timeline in the bucket of a configuration.
 type place struct {
 	walcmd.Place
-	cfg   *config.Config
-	close func() error
+	bucket *storage.Store
+	cfg    *config.Config
+	close  func() error
 }
 
 // limit bounds a command by walbackup.storage.timeout.
@@ -224,7 +228,7 @@ func (f *archiveFlags) open(ctx context.Context, dir string) (*place, error) {
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	return &place{cfg: cfg, close: store.Close, Place: walcmd.Place{Timeline: tl, Retry: retryOf(cfg), State: cfg.PrefetchDir(),
+	return &place{bucket: store, cfg: cfg, close: store.Close, Place: walcmd.Place{Timeline: tl, Retry: retryOf(cfg), State: cfg.PrefetchDir(),
 		DataDir: dataDir(), Log: cmp.Or(log, slog.New(slog.DiscardHandler))}}, nil
 }
 

@@ -35,12 +35,21 @@ exec "%s" archive-get -c "%s" "$1" "$2"
 // with archive-get.
 type archiving struct {
 	*pgtest.Cluster
+	conf    string // Redoubt's configuration
+	program string // Redoubt, where PostgreSQL's user can run it
 	get     string // restore_command
 	killing string // while this file is there pushes are killed
 	killed  string // a line for each
 }
 
 func newArchiving(t *testing.T, major int, bucket func(c *pgtest.Cluster) string, compression string) *archiving {
+	a := readyToArchive(t, major, bucket, compression)
+	a.Start()
+	return a
+}
+
+// readyToArchive is newArchiving before the server is started.
+func readyToArchive(t *testing.T, major int, bucket func(c *pgtest.Cluster) string, compression string) *archiving {
 	c := pgtest.Server(t, major, pgtest.WALSegmentMiB(1), pgtest.NoArchive(), pgtest.NoStart())
 	dir := c.Dir("redoubt")
 	a := &archiving{Cluster: c, killing: filepath.Join(dir, "killing"), killed: filepath.Join(dir, "killed")}
@@ -51,6 +60,7 @@ func newArchiving(t *testing.T, major int, bucket func(c *pgtest.Cluster) string
 	program := filepath.Join(dir, "redoubt")
 	must(t, os.WriteFile(program, data, 0o755))
 	conf := filepath.Join(dir, "redoubt.yaml")
+	a.conf, a.program = conf, program
 	must(t, os.WriteFile(conf, fmt.Appendf(nil, `
 data_dir: %s
 walbackup:
@@ -67,7 +77,6 @@ walbackup:
 	must(t, os.WriteFile(get, fmt.Appendf(nil, getScript, env, program, conf), 0o755))
 	a.get = get + " %f %p"
 	must(t, c.AppendConf("archive_mode = on", "archive_command = '"+push+" %p'", "wal_keep_size = 0", "max_wal_size = '4MB'", "min_wal_size = '2MB'"))
-	c.Start()
 	return a
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"redoubt/internal/archive"
 	"redoubt/internal/config"
 	"redoubt/internal/pg"
 	"redoubt/recovery"
@@ -33,12 +34,13 @@ type recoverFlags struct {
 	workers         int
 	memory, scratch string
 	progress        string
+	remote          remoteFlags
 }
 
 func recoverCommand() *cobra.Command {
 	f := &recoverFlags{}
 	cmd := &cobra.Command{
-		Use:   "recover --base LOC --wal LOC --to-dir DIR",
+		Use:   "recover (--base LOC --wal LOC --to-dir DIR | --api URL --tenant T --timeline TL)",
 		Short: "Make a data directory of a base and WAL, as of any moment",
 		Long: `Make a data directory of a base backup (or a data directory that was stopped
 cleanly) and the WAL behind it, on which PostgreSQL of the same major version
@@ -55,15 +57,32 @@ until you change pg_hba.conf and listen_addresses. To switch all on again after
 the first start: put your configuration back, and ALTER SYSTEM RESET ALL.
 
 A DIR that is not finished has no global/pg_control, and no server starts on it.
-The same command goes on with it, or begins it anew.`,
+The same command goes on with it, or begins it anew.
+
+With --api a redoubt serve does it, from its configured sources into a new
+timeline with a directory on its machine; the id of the new timeline is printed.
+Its token is read from --token-file or $REDOUBT_TOKEN.`,
 		Example: `  # everything there is
   redoubt recover --base /backups/mon --wal /archive --to-dir /var/lib/postgresql/17/rescue
 
   # right before the record at an LSN; a moment in time
   redoubt recover --base s3://b/pg/mon/base.tar.zst --wal s3://b/pg/wal --to-dir DIR --to 16/B374D848
-  redoubt recover --base /backups/mon --wal /archive --to-dir DIR --to-time "2026-03-01 02:15:00+01"`,
+  redoubt recover --base /backups/mon --wal /archive --to-dir DIR --to-time "2026-03-01 02:15:00+01"
+
+  # by a server
+  redoubt recover --api http://127.0.0.1:8480 --tenant prod --timeline main --wait`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.remote.url != "" {
+				return f.runRemote(cmd)
+			}
+			for _, name := range []string{"tenant", "timeline", "from-lsn", "to-lsn", "target", "wait", "token-file", "ca-file"} {
+				if cmd.Flags().Changed(name) {
+					return fmt.Errorf("--%s goes with --api only", name)
+				}
+			}
+			return f.run(cmd)
+		},
 	}
 	fl := cmd.Flags()
 	f.output.flags(cmd)
@@ -82,6 +101,7 @@ The same command goes on with it, or begins it anew.`,
 	fl.StringVar(&f.memory, "memory", "1GiB", "memory for pages; the rest goes to --scratch")
 	fl.StringVar(&f.scratch, "scratch", "", "directory for pages beyond --memory (default: the system's)")
 	fl.StringVar(&f.progress, "progress", "auto", "progress on stderr: auto or never")
+	f.remote.flags(cmd)
 	return cmd
 }
 
@@ -242,19 +262,27 @@ func (f *recoverFlags) openWAL(ctx context.Context, c *recovery.Config) (closeIt
 	if err != nil {
 		return nil, err
 	}
-	source, err := t.Source(ctx, pg.TLI(f.tli))
-	if err != nil {
+	if err := recoverableWAL(ctx, t, pg.TLI(f.tli), c); err != nil {
 		return nil, errors.Join(err, store.Close())
+	}
+	return store.Close, nil
+}
+
+// recoverableWAL is the WAL of a timeline along the history of a TLI, 0 for the newest, as recovery wants it.
+func recoverableWAL(ctx context.Context, t *archive.Timeline, tli pg.TLI, c *recovery.Config) error {
+	source, err := t.Source(ctx, tli)
+	if err != nil {
+		return err
 	}
 	stock, err := source.Stock(ctx)
 	if err != nil {
-		return nil, errors.Join(err, store.Close())
+		return err
 	}
 	c.WAL, c.LastSegment = source, stock.Last
 	for tli, content := range stock.Histories {
 		c.Histories = append(c.Histories, recovery.HistoryFile{TLI: tli, Content: content})
 	}
-	return store.Close, nil
+	return nil
 }
 
 // recoverySide is a snapshot as recovery wants it.

@@ -55,8 +55,10 @@ func (s *service) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	g, gctx := errgroup.WithContext(ctx)
+	made := s.recoveries(gctx)
 	server, err := api.New(api.Options{
-		Ledger: apiLedger{s.ledger}, Starter: starter, Pages: pages{s, starter}, Metrics: s.metrics.Handler(),
+		Ledger: apiLedger{s.ledger}, Recoverer: recoverer{made}, Starter: starter, Pages: pages{s, starter}, Metrics: s.metrics.Handler(),
 		Ready: s.ready, Auth: who, TLS: encryption, Log: s.log,
 	})
 	if err != nil {
@@ -72,9 +74,9 @@ func (s *service) serve(ctx context.Context) error {
 		return errors.Join(err, listener.Close())
 	}
 	s.log.Info("serving", "address", listener.Addr().String())
-	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return server.Serve(gctx, listener) })
 	g.Go(func() error { return loop.Serve(gctx) })
+	g.Go(made.Serve)
 	err = g.Wait()
 	starter.wait()
 	return err

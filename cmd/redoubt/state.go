@@ -33,6 +33,14 @@ func (s *service) state(ctx context.Context) (metrics.State, error) {
 	if err != nil {
 		return out, err
 	}
+	made, err := s.ledger.Recoveries(ctx)
+	if err != nil {
+		return out, err
+	}
+	out.Recoveries = make(map[finding.State]int64)
+	for _, r := range made {
+		out.Recoveries[r.State]++
+	}
 	exempt := s.exempt(timelines)
 	for _, t := range timelines {
 		m := metrics.Timeline{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"redoubt/internal/storage"
@@ -163,7 +164,9 @@ func (a *Archive) redoubtTimeline(ctx context.Context, tenant, id string) (*Time
 	if err != nil {
 		return nil, nil, err
 	}
-	return newTimeline(a, tenant, id, walStore, snapshots), strays, nil
+	t := newTimeline(a, tenant, id, walStore, snapshots)
+	t.place = place
+	return t, slices.DeleteFunc(strays, func(key string) bool { return key == prefix+AncestorKey }), nil
 }
 
 // subdirs lists what is directly below prefix: directories with valid names,

@@ -13,10 +13,12 @@ import (
 
 // Source is the WAL along the history of one TLI. Abandoned branches, WAL that
 // other TLIs or their ancestors wrote after the history left them, are never
-// served.
+// served. Of a timeline that recovery made it is the WAL of its ancestor, too,
+// below where it left that.
 type Source struct {
-	t       *Timeline
-	history wal.History
+	t         *Timeline
+	history   wal.History
+	ancestors []ancestry // whose WAL is this timeline's, too
 }
 
 var _ replay.WALSource = (*Source)(nil)
@@ -40,7 +42,11 @@ func (t *Timeline) Source(ctx context.Context, target pg.TLI) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the history of TLI %d: %w", target, err)
 	}
-	return &Source{t: t, history: h}, nil
+	ancestors, err := t.ancestors(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Source{t: t, history: h, ancestors: ancestors}, nil
 }
 
 func (t *Timeline) newestTLI(ctx context.Context) (pg.TLI, error) {
@@ -119,11 +125,11 @@ func (s *Source) switchPage(tli pg.TLI) pg.LSN {
 func (s *Source) openAny(ctx context.Context, tli pg.TLI, n pg.SegmentNo) (*opened, error) {
 	name := pg.SegmentName(tli, n, s.t.size)
 	for _, suffix := range []string{"", ".partial"} {
-		copies, err := s.t.find(ctx, name+suffix)
+		t, copies, err := s.findAny(ctx, tli, n, name+suffix)
 		if err != nil {
 			return nil, err
 		}
-		f, err := s.t.openFirst(ctx, copies)
+		f, err := t.openFirst(ctx, copies)
 		if err != nil || f == nil {
 			if err != nil {
 				return nil, err

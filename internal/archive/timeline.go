@@ -20,6 +20,8 @@ type Timeline struct {
 	tenant, id string
 	store      *storage.Store // where its WAL files are
 	snapshots  *storage.Store // nil if the layout has none
+	archive    *Archive
+	place      *storage.Store // what the two are below; nil if the layout has none
 	retry      Retry
 	size       int64 // segment size, 0 until Identify found it
 	sysid      uint64
@@ -29,7 +31,7 @@ type Timeline struct {
 }
 
 func newTimeline(a *Archive, tenant, id string, walStore, snapshots *storage.Store) *Timeline {
-	return &Timeline{tenant: tenant, id: id, store: walStore, snapshots: snapshots, retry: a.opt.Retry}
+	return &Timeline{tenant: tenant, id: id, store: walStore, snapshots: snapshots, archive: a, retry: a.opt.Retry}
 }
 
 // Tenant is the tenant's name.

@@ -25,8 +25,10 @@ type Config struct {
 	Server    Server    `yaml:"server"`
 	// PgBin are directories of PostgreSQL's binaries by major version; those
 	// not named are looked for where they are usually installed.
-	PgBin   map[string]string `yaml:"pg_bin"`
-	Reports Reports           `yaml:"reports"`
+	PgBin map[string]string `yaml:"pg_bin"`
+	// Recovery says where timelines are made by recovery, and how many at once.
+	Recovery Recovery `yaml:"recovery"`
+	Reports  Reports  `yaml:"reports"`
 	// Retention says how long what is over is kept.
 	Retention Retention `yaml:"retention"`
 	HTTP      HTTP      `yaml:"http"`
@@ -106,6 +108,14 @@ type Server struct {
 	Libraries []string `yaml:"libraries"` // that it may load
 }
 
+// Recovery says where timelines are made by recovery, and how many at once.
+type Recovery struct {
+	Dir      string  `yaml:"dir"` // empty: DATA_DIR/recovery
+	Parallel int     `yaml:"parallel"`
+	Memory   Size    `yaml:"memory"` // of each
+	Retries  Retries `yaml:"retries"`
+}
+
 // Reports says where reports go and whether they show bytes of pages.
 type Reports struct {
 	Dir       string `yaml:"dir"`
@@ -158,12 +168,13 @@ const DefaultJobName = "nightly"
 // Default is the configuration of an empty file, before paths are resolved.
 func Default() Config {
 	return Config{
-		DataDir: "./redoubt-data",
-		Jobs:    map[string]Job{DefaultJobName: DefaultJob()},
-		Memory:  1 << 30,
-		Scratch: Scratch{MinFree: 1 << 30},
-		Server:  Server{Memory: 1 << 30},
-		Reports: Reports{Dir: "./redoubt-reports", PageBytes: "masked"},
+		DataDir:  "./redoubt-data",
+		Jobs:     map[string]Job{DefaultJobName: DefaultJob()},
+		Memory:   1 << 30,
+		Scratch:  Scratch{MinFree: 1 << 30},
+		Server:   Server{Memory: 1 << 30},
+		Recovery: Recovery{Parallel: 2, Memory: 512 << 20, Retries: Retries{Attempts: 10, FirstWait: Duration(5 * time.Second), MaxWait: Duration(2 * time.Minute)}},
+		Reports:  Reports{Dir: "./redoubt-reports", PageBytes: "masked"},
 
 		WALBackup: DefaultWALBackup(),
 
@@ -207,6 +218,14 @@ func (c Config) PrefetchDir() string {
 		return c.WALBackup.Prefetch.Dir
 	}
 	return filepath.Join(c.DataDir, "prefetch")
+}
+
+// RecoveryDir is the directory below which timelines are made by recovery.
+func (c Config) RecoveryDir() string {
+	if c.Recovery.Dir != "" {
+		return c.Recovery.Dir
+	}
+	return filepath.Join(c.DataDir, "recovery")
 }
 
 // ScratchDir is the directory for pages that do not fit into memory.

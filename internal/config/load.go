@@ -129,7 +129,7 @@ func readSmall(path string) ([]byte, error) {
 
 // resolve makes paths absolute, relative to dir.
 func (c *Config) resolve(dir string) {
-	for _, p := range []*string{&c.DataDir, &c.Scratch.Dir, &c.Reports.Dir, &c.HTTP.TokenFile, &c.HTTP.TokensFile, &c.HTTP.TLS.CertFile, &c.HTTP.TLS.KeyFile, &c.Metrics.Textfile, &c.WALBackup.Prefetch.Dir} {
+	for _, p := range []*string{&c.DataDir, &c.Scratch.Dir, &c.Recovery.Dir, &c.Reports.Dir, &c.HTTP.TokenFile, &c.HTTP.TokensFile, &c.HTTP.TLS.CertFile, &c.HTTP.TLS.KeyFile, &c.Metrics.Textfile, &c.WALBackup.Prefetch.Dir} {
 		*p = under(dir, *p)
 	}
 	for major, p := range c.PgBin {

@@ -31,6 +31,9 @@ func validate(c *Config, d *document) {
 	}
 	atLeast(d, "memory", c.Memory, 64<<20)
 	validateServer(c, d)
+	between(d, "recovery.parallel", c.Recovery.Parallel, 1, 1024)
+	atLeast(d, "recovery.memory", c.Recovery.Memory, 64<<20)
+	validateRetries(c.Recovery.Retries, d, "recovery.retries")
 	validateWALBackup(c, d)
 	if c.Workers < 0 || c.Workers > 1024 {
 		d.fail("workers", "%d is not between 0 (one per core) and 1024", c.Workers)
@@ -174,15 +177,19 @@ func validateJob(c *Config, d *document, name string) {
 	between(d, path+".pick.timelines", j.Pick.Timelines, 1, 1_000_000)
 	between(d, path+".pick.patience", j.Pick.Patience, 1, 1000)
 	between(d, path+".parallel_spans", j.ParallelSpans, 1, 1024)
-	between(d, path+".retries.attempts", j.Retries.Attempts, 1, 100)
+	validateRetries(j.Retries, d, path+".retries")
 	if math.IsNaN(j.Sample) || j.Sample <= 0 || j.Sample > 1 {
 		d.fail(path+".sample", "%v is not above 0 and at most 1 (all blocks)", j.Sample)
 	}
-	if j.Retries.MaxWait < j.Retries.FirstWait {
-		d.fail(path+".retries.max_wait", "%v is less than first_wait (%v)", j.Retries.MaxWait, j.Retries.FirstWait)
-	}
 	oneOf(d, path+".engine", j.Engine, "native", "server", "both")
 	oneOf(d, path+".confirm", j.Confirm, "none", "server")
+}
+
+func validateRetries(r Retries, d *document, path string) {
+	between(d, path+".attempts", r.Attempts, 1, 100)
+	if r.MaxWait < r.FirstWait {
+		d.fail(path+".max_wait", "%v is less than first_wait (%v)", r.MaxWait, r.FirstWait)
+	}
 }
 
 // libraryForm is what may stand in shared_preload_libraries without quotes.

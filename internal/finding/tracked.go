@@ -82,7 +82,7 @@ type Recovery struct {
 	FromLSN   *pg.LSN    `json:"from_lsn"` // as asked for; null: by WAL alone
 	ToLSN     *pg.LSN    `json:"to_lsn"`   // as asked for
 	ToTime    *time.Time `json:"to_time"`  // as asked for
-	Reason    string     `json:"reason"`   // why it failed
+	Reason    string     `json:"reason"`   // why it failed or, of an active one, what is doubtful about it
 	Directory string     `json:"directory"`
 	CreatedAt time.Time  `json:"created_at"`
 	StartedAt *time.Time `json:"started_at"` // null: it waits for others

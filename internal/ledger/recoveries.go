@@ -25,7 +25,7 @@ type Recovery struct {
 	TargetLSN     pg.LSN        // what is to be reached
 	LastRecordLSN pg.LSN        // what is reached
 	State         finding.State // of the timeline
-	Reason        string        // why it failed
+	Reason        string        // why it failed, or what is doubtful about it
 	Directory     string
 	CreatedAt     time.Time
 	StartedAt     time.Time
@@ -92,12 +92,13 @@ func (l *Ledger) NoteRecovery(ctx context.Context, tenant, timeline string, at t
 }
 
 // FinishRecovery ends a recovery whose target was reached: the timeline is
-// active, and leaves its ancestor at the end of the last record. If it is not
-// under way any more that is ErrNotFound.
-func (l *Ledger) FinishRecovery(ctx context.Context, tenant, timeline string, at time.Time, target, last pg.LSN) error {
+// active, and leaves its ancestor at the end of the last record. doubt says
+// what is doubtful about it, if anything is. If it is not under way any more
+// that is ErrNotFound.
+func (l *Ledger) FinishRecovery(ctx context.Context, tenant, timeline string, at time.Time, target, last pg.LSN, doubt string) error {
 	return l.update(ctx, "finish recovery into "+timeline, func(tx *sql.Tx) error {
-		return changeRecovery(ctx, tx, `UPDATE recoveries SET state = 'active', ended_at = ?1, target_lsn = ?2, ancestor_lsn = ?3, last_record_lsn = ?3, reason = ''
-			WHERE tenant = ?4 AND timeline = ?5 AND state = 'recovering'`, timeText(at), lsnOrNull(target), lsnOrNull(last), tenant, timeline)
+		return changeRecovery(ctx, tx, `UPDATE recoveries SET state = 'active', ended_at = ?1, target_lsn = ?2, ancestor_lsn = ?3, last_record_lsn = ?3, reason = ?6
+			WHERE tenant = ?4 AND timeline = ?5 AND state = 'recovering'`, timeText(at), lsnOrNull(target), lsnOrNull(last), tenant, timeline, doubt)
 	})
 }
 

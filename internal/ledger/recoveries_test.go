@@ -62,14 +62,14 @@ func TestRecovery(t *testing.T) {
 	if got.LastRecordLSN != 0x1500000 || got.TargetLSN != 0x2000000 || !got.StartedAt.Equal(at(2)) {
 		t.Errorf("%+v", got)
 	}
-	must(t, l.FinishRecovery(ctx, made.Tenant, made.Timeline, at(4), 0x2000000, 0x1ffff00))
+	must(t, l.FinishRecovery(ctx, made.Tenant, made.Timeline, at(4), 0x2000000, 0x1ffff00, "a damaged page"))
 	got = wantState(t, l, made, finding.StateActive)
-	if got.AncestorLSN != 0x1ffff00 || got.TargetLSN != 0x2000000 || got.LastRecordLSN != 0x1ffff00 || !got.EndedAt.Equal(at(4)) {
+	if got.AncestorLSN != 0x1ffff00 || got.TargetLSN != 0x2000000 || got.LastRecordLSN != 0x1ffff00 || !got.EndedAt.Equal(at(4)) || got.Reason != "a damaged page" {
 		t.Errorf("%+v", got)
 	}
 	for what, err := range map[string]error{
 		"note":   l.NoteRecovery(ctx, made.Tenant, made.Timeline, at(5), 0, 1),
-		"finish": l.FinishRecovery(ctx, made.Tenant, made.Timeline, at(5), 1, 1),
+		"finish": l.FinishRecovery(ctx, made.Tenant, made.Timeline, at(5), 1, 1, ""),
 		"fail":   l.FailRecovery(ctx, made.Tenant, made.Timeline, at(5), "x"),
 		"cancel": l.CancelRecovery(ctx, made.Tenant, made.Timeline, at(5)),
 	} {

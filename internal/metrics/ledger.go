@@ -41,7 +41,8 @@ var (
 	descOldest  = desc("redoubt_oldest_verified_timestamp_seconds", "When the timeline verified longest ago was verified, in Unix time; 0: one never was.")
 	descWaits   = desc("redoubt_unverified_since_timestamp_seconds", "Since when the timeline that waits longest has not been verified: its last verification, or when it was first seen, in Unix time.")
 	descInconcl = desc("redoubt_inconclusive_runs", "How many of a job's latest finished runs in a row ended inconclusive.", "job")
-	ledgerDescs = []*prometheus.Desc{descUp, descRuns, descMissed, descLastRun, descVerdict, descOpen, descBlocks, descMissing, descDamaged, descOldest, descWaits, descInconcl}
+	descRecover = desc("redoubt_recoveries", "Timelines made by recovery (shadows), by state.", "state")
+	ledgerDescs = []*prometheus.Desc{descUp, descRuns, descMissed, descLastRun, descVerdict, descOpen, descBlocks, descMissing, descDamaged, descOldest, descWaits, descInconcl, descRecover}
 	runVerdicts = []finding.Verdict{finding.Clean, finding.Findings, finding.Inconclusive}
 )
 
@@ -116,6 +117,11 @@ func (l *ledger) show(ch chan<- prometheus.Metric, s *State) {
 	for _, v := range runVerdicts {
 		runs.add(0, string(v))
 	}
+	recoveries := series{}
+	for _, state := range []finding.State{finding.StateRecovering, finding.StateActive, finding.StateFailed, finding.StateCancelled, finding.StateDeleting} {
+		recoveries.add(float64(s.Recoveries[state]), string(state))
+	}
+	recoveries.send(ch, descRecover, prometheus.GaugeValue, 1)
 	for v, n := range s.Runs {
 		runs.add(float64(n), string(v))
 	}

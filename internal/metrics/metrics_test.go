@@ -84,6 +84,13 @@ redoubt_oldest_verified_timestamp_seconds 1.77345e+09
 # TYPE redoubt_open_discrepancies gauge
 redoubt_open_discrepancies{kind="hint_bits",severity="benign"} 9
 redoubt_open_discrepancies{kind="lost_write",severity="critical"} 2
+# HELP redoubt_recoveries Timelines made by recovery (shadows), by state.
+# TYPE redoubt_recoveries gauge
+redoubt_recoveries{state="active"} 0
+redoubt_recoveries{state="cancelled"} 0
+redoubt_recoveries{state="deleting"} 0
+redoubt_recoveries{state="failed"} 0
+redoubt_recoveries{state="recovering"} 0
 # HELP redoubt_runs_total Finished runs, by verdict.
 # TYPE redoubt_runs_total counter
 redoubt_runs_total{result="clean"} 40

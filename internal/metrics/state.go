@@ -16,6 +16,8 @@ type State struct {
 	Jobs      []Job
 	Open      []Open
 	Timelines []Timeline
+	// Recoveries counts the timelines made by recovery, by state, deleted ones apart.
+	Recoveries map[finding.State]int64
 }
 
 // Job is a job that is configured, or that ran before.

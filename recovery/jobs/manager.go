@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -32,6 +33,9 @@ type name struct{ tenant, timeline string }
 func New(ctx context.Context, cfg Config) *Manager {
 	return &Manager{cfg: cfg, ctx: ctx, slots: make(chan struct{}, max(1, cfg.Parallel)), cancels: make(map[name]context.CancelFunc)}
 }
+
+// Log is where the manager's work is told.
+func (m *Manager) Log() *slog.Logger { return m.cfg.Log }
 
 // Serve goes on with what earlier processes left unfinished, now and, in case
 // another one dies, from time to time. It returns when ctx of New has ended

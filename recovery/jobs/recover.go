@@ -34,7 +34,7 @@ func (m *Manager) recover(ctx context.Context, r ledger.Recovery) {
 	if err != nil {
 		log.Error("recovery failed", "error", err)
 		err = m.cfg.Ledger.FailRecovery(ctx, r.Tenant, r.Timeline, time.Now(), err.Error())
-	} else if err = m.cfg.Ledger.FinishRecovery(ctx, r.Tenant, r.Timeline, time.Now(), res.Target, res.Last); err == nil {
+	} else if err = m.cfg.Ledger.FinishRecovery(ctx, r.Tenant, r.Timeline, time.Now(), res.Target, res.Last, res.Doubt); err == nil {
 		log.Info("timeline is recovered", "directory", r.Directory, "lsn", res.Target)
 	}
 	if err != nil && !errors.Is(err, ledger.ErrNotFound) { // not found: it was cancelled

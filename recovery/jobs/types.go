@@ -51,6 +51,7 @@ type Progress func(target, last pg.LSN)
 type Result struct {
 	Target pg.LSN // what was to be reached
 	Last   pg.LSN // the end of the last record before: there the new timeline leaves its ancestor
+	Doubt  string // what is doubtful about it; empty: nothing
 }
 
 // ErrNotFound says that there is no such tenant or timeline.

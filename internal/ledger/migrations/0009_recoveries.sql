@@ -16,7 +16,7 @@ CREATE TABLE recoveries (
     target_lsn           TEXT,              -- what is to be reached, NULL until it is known
     last_record_lsn      TEXT,              -- what is reached, NULL until something is
     state                TEXT NOT NULL CHECK (state IN ('recovering', 'active', 'failed', 'cancelled', 'deleting', 'deleted')),
-    reason               TEXT NOT NULL DEFAULT '',  -- why it failed
+    reason               TEXT NOT NULL DEFAULT '',  -- why it failed, or what is doubtful about it
     directory            TEXT NOT NULL,
     created_at           TEXT NOT NULL,
     started_at           TEXT,
