@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"redoubt/internal/finding"
+	"redoubt/internal/pg"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -29,6 +30,20 @@ func TestFurtherGaps(t *testing.T) {
 		if !strings.Contains(got, "4 segments in further gaps") || strings.Contains(got, `"/finding/"`) {
 			t.Errorf("further gaps:\n%s", got)
 		}
+	}
+}
+
+// A person is not shown thousands of gaps.
+func TestManyGapsAsText(t *testing.T) {
+	s := finding.ScanTimeline{Tenant: "ten", Timeline: "tl", SegmentSize: 1 << 20}
+	for i := range pg.LSN(maxShownGaps + 7) {
+		s.Gaps = append(s.Gaps, finding.Gap{From: 2 * i << 20, To: (2*i + 1) << 20, Segments: []string{"x"}, Status: "missing"})
+	}
+	text := textOf(t, func(w io.Writer) error {
+		return ScanText(w, finding.Scan{Verdict: finding.Findings, Timelines: []finding.ScanTimeline{s}}, TextOptions{})
+	})
+	if !strings.Contains(text, "and 7 more: the JSON") || !strings.Contains(text, "207 WAL segments are missing") || strings.Count(text, "1.0 MiB") > maxShownGaps {
+		t.Errorf("%s", text)
 	}
 }
 

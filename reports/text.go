@@ -239,11 +239,15 @@ func joinNonEmpty(sep string, parts ...string) string {
 	return strings.Join(out, sep)
 }
 
+// maxShownGaps is how many gaps a person is shown.
+const maxShownGaps = 200
+
 func (p *printer) archive(v *view) {
 	if len(v.Gaps) > 0 {
 		p.heading("Gaps")
 		t := newTable("TIMELINE", "FROM", "TO", ">SIZE", "STATUS", "SEGMENTS", "ID")
-		for _, g := range v.Gaps {
+		shown := v.Gaps[:min(len(v.Gaps), maxShownGaps)]
+		for _, g := range shown {
 			state := stateOf(g.Ack)
 			if !(finding.Gap{Status: g.Status}).Counts() {
 				state = "inconclusive"
@@ -251,7 +255,10 @@ func (p *printer) archive(v *view) {
 			t.add(state, g.Timeline, g.From, g.To, g.Size, g.Status, g.Segments, g.ID)
 		}
 		t.print(p)
-		for _, g := range v.Gaps {
+		if more := len(v.Gaps) - len(shown); more > 0 {
+			p.line("  and %s more: the JSON lists up to 10,000.", number(int64(more)))
+		}
+		for _, g := range shown {
 			p.ack(g.ID, g.Ack)
 		}
 	}

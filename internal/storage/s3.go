@@ -88,7 +88,10 @@ func (c *cloud) boundConnections(idle time.Duration) {
 			return &movingConn{conn, idle}, nil
 		}
 	})
-	*client = *s3.New(client.Options(), func(o *s3.Options) { o.HTTPClient = h })
+	*client = *s3.New(client.Options(), func(o *s3.Options) {
+		o.HTTPClient = h
+		o.DisableLogOutputChecksumValidationSkipped = true // it would tell of each object that has none
+	})
 }
 
 // movingConn is a connection on which no read or write takes longer than idle.
