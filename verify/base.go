@@ -40,6 +40,12 @@ func blockHash(f pg.RelFork, b pg.BlockNumber, seed int64) uint64 {
 	return h
 }
 
+// lending is a visitor whose pages are read into the memory of a pool.
+type lending struct {
+	datadir.Visitor
+	*pool
+}
+
 // tee hands every file to several visitors.
 type tee []datadir.Visitor
 
@@ -143,7 +149,7 @@ func (r *run) walkBase(ctx context.Context) error {
 	if r.clean {
 		r.index.limit = r.out.Span.From
 	}
-	err := r.Base.Walk(p.ctx, tee{r.a, r.index, &counter{run: r, stage: "read base"}})
+	err := r.Base.Walk(p.ctx, lending{tee{r.a, r.index, &counter{run: r, stage: "read base"}}, p})
 	if poolErr := p.wait(); poolErr != nil {
 		err = poolErr
 	}

@@ -70,7 +70,7 @@ func (r *run) walkOfficial(ctx context.Context) (*officialSide, error) {
 		run: r, pool: p, checksums: r.baseControl.Checksums(),
 		slrus: make(map[pg.SLRUPage][]byte), seenSLRU: make(map[pg.SLRUPage]bool), tails: make(map[pg.RelFork]int),
 	}
-	err := r.Official.Walk(p.ctx, tee{r.b, s, &counter{run: r, stage: "compare"}})
+	err := r.Official.Walk(p.ctx, lending{tee{r.b, s, &counter{run: r, stage: "compare"}}, p})
 	if poolErr := p.wait(); poolErr != nil {
 		err = poolErr
 	}

@@ -152,3 +152,36 @@ func TestSpoolWithoutRoom(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// TestPoolLends: pages in what was lent are not copied, and what is lent next
+// is other memory, until the work is done.
+func TestPoolLends(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	p := newPool(t.Context(), 2)
+	var wrong atomic.Int64
+	for i := range 200 {
+		pages, err := p.Lend(4 * pg.BlockSize)
+		if err != nil || len(pages) != 4*pg.BlockSize {
+			t.Fatalf("%d bytes, error %v", len(pages), err)
+		}
+		if i%7 == 0 {
+			continue // nothing is made of it: it is lent again
+		}
+		for j := range pages {
+			pages[j] = byte(i)
+		}
+		n := i%4 + 1
+		err = p.submit(pages[:n*pg.BlockSize], func(w *workspace) error {
+			if &w.pages[0] != &pages[0] || !bytes.Equal(w.pages, bytes.Repeat([]byte{byte(i)}, n*pg.BlockSize)) {
+				wrong.Add(1)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.wait(); err != nil || wrong.Load() != 0 {
+		t.Errorf("%d runs saw other pages, error %v", wrong.Load(), err)
+	}
+}

@@ -14,12 +14,21 @@ import (
 // chunk is how much of a relation is handed over at once.
 const chunk = 256 << 10
 
+// Lender is a datadir.Visitor that wants relations in memory of its own.
+type Lender interface {
+	// Lend returns n bytes for the next run of pages. What Blocks is handed is
+	// their beginning.
+	Lend(n int) ([]byte, error)
+}
+
 // Walk streams the files of the snapshot to v, each once, in the order in
 // which they are stored: relations by chunks of whole pages, small files
 // whole. Relations of every persistence and fork are delivered; what holds no
 // pages (WAL, logs, statistics, temporary files, slots) is not, but for
 // configuration of up to 1 MiB. If there is a backup_manifest of this very backup, the files are checked
 // against it, and Problems is complete afterwards.
+//
+// If v is a Lender, relations are read into what it lends.
 //
 // An error of v ends the walk and is returned as it is. Any other error means
 // that the snapshot could not be read whole; what was delivered until then is
@@ -164,7 +173,10 @@ func (w *walker) relation(f datadir.RelFile, size int64, r io.Reader) error {
 		return fmt.Errorf("read %s: it has %d bytes, and no relation file has more than %d", f.Path, size, limit)
 	}
 	for left := size; left > 0; {
-		b := w.buf[:min(left, chunk)]
+		b, err := w.room(int(min(left, chunk)))
+		if err != nil {
+			return w.told(err)
+		}
 		if _, err := io.ReadFull(r, b); err != nil {
 			return err
 		}
@@ -181,6 +193,14 @@ func (w *walker) relation(f datadir.RelFile, size int64, r io.Reader) error {
 		return err
 	}
 	return w.told(w.v.EndRelation(f, size))
+}
+
+// room is memory for the next n bytes of a relation.
+func (w *walker) room(n int) ([]byte, error) {
+	if l, ok := w.v.(Lender); ok {
+		return l.Lend(n)
+	}
+	return w.buf[:n], nil
 }
 
 // small hands a small file over whole.
