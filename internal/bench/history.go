@@ -41,10 +41,15 @@ func workloads(s settings) []workload {
 		{fmt.Sprintf("pgbench, scale %d, full_page_writes on", s.scale), true, false, init, pgbench},
 		{fmt.Sprintf("pgbench, scale %d, full_page_writes off", s.scale), false, false, init, pgbench},
 		{"tables with indexes of all methods, full_page_writes on", true, false, nil, func(l *history) { mixed.Run(l.Cluster) }},
+		{"PostgreSQL's regression SQL, full_page_writes on", true, false, nil, func(l *history) { regression.Run(l.Cluster) }},
 		{fmt.Sprintf("pgbench, scale %d, full_page_writes on, %d spans", s.scale, spans), true, true, init,
 			func(l *history) { l.pgbench(s, spans) }},
 	}
 }
+
+// regression is PostgreSQL's own regression SQL, without that of contrib and
+// without tests that mostly wait.
+var regression = pgtest.Corpus{Contrib: []string{}}
 
 func live(h *host, server pgtest.Install, w workload) (*history, error) {
 	c := pgtest.New(h, server, pgtest.Checksums(false), pgtest.FullPageWrites(w.fullPageWrites),

@@ -16,9 +16,9 @@
 //     that either takes with each compression (-backup measures these alone).
 //
 // It makes clusters of PostgreSQL 15, under pgbench with full_page_writes on
-// and off and under a workload of all index methods, and alternates the
-// contestants. It wants the servers that the tests want and pg_waldump and
-// pgbench besides.
+// and off, under a workload of all index methods and under PostgreSQL's own
+// regression SQL (scripts/fetch-postgres-sql), and alternates the contestants.
+// It wants the servers that the tests want and pg_waldump and pgbench besides.
 //
 //	go run ./internal/bench
 package main
@@ -30,6 +30,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"redoubt/internal/pgtest"
@@ -48,6 +49,7 @@ type settings struct {
 	uploads int           // timed runs of each upload
 	backup  bool          // only the WAL backup is measured
 	redoubt string        // program to measure; empty: built from this checkout
+	only    string        // workloads whose title has this
 }
 
 func main() {
@@ -62,6 +64,7 @@ func main() {
 	flag.IntVar(&s.uploads, "uploads", 5, "timed runs of each upload")
 	flag.BoolVar(&s.backup, "backup", false, "measure the WAL backup only")
 	flag.StringVar(&s.redoubt, "redoubt", "", "`PROGRAM` to measure (default: built from this checkout)")
+	flag.StringVar(&s.only, "only", "", "only workloads with these `WORDS` in their title")
 	flag.Parse()
 	s.wal = mib << 20
 	if flag.NArg() != 0 || s.scale < 1 || mib < 1 || s.decodes < 1 || s.replays < 1 || s.uploads < 1 {
@@ -92,6 +95,9 @@ func run(s settings) (err error) {
 	for i, w := range workloads(s) {
 		if s.backup && i > 0 {
 			break
+		}
+		if !strings.Contains(w.title, s.only) {
+			continue
 		}
 		mark := len(h.cleanups)
 		l, err := live(h, server, w)

@@ -121,7 +121,7 @@ func (s *store) room() (p []byte, zero bool, err error) {
 	if len(s.fresh) == 0 {
 		s.zero = false
 		if s.fresh = s.spare.take(); s.fresh == nil {
-			s.fresh, s.zero = make([]byte, min(freshPages, max(s.budget-s.held, 1))*pg.BlockSize), true
+			s.fresh, s.zero = freshMemory(min(freshPages, max(s.budget-s.held, 1))*pg.BlockSize, s.held > 0), true
 		}
 	}
 	p, s.fresh = s.fresh[:pg.BlockSize:pg.BlockSize], s.fresh[pg.BlockSize:]
