@@ -22,13 +22,17 @@ var directories = []string{
 	"pg_stat", "pg_stat_tmp", "pg_subtrans", "pg_tblspc", "pg_twophase", "pg_wal", "pg_wal/archive_status", "pg_xact",
 }
 
-// write makes all files, pg_control last.
+// write makes all files, pg_control last, unless the sink wants it first.
 func (r *run) write(ctx context.Context) error {
 	r.sink = &counting{Sink: r.Sink, wrote: r.stageBytes("write data directory")}
 	m := &merger{run: r, done: make(map[datadir.RelFile]bool), maps: make(map[native.RelMapKey]bool), dbs: make(map[string]bool)}
-	for _, step := range []func(context.Context) error{
-		m.begins, m.walk, m.leftovers, r.state, r.tail, r.configure, r.finish,
-	} {
+	steps := []func(context.Context) error{m.begins, m.walk, m.leftovers, r.state, r.tail, r.configure}
+	if r.ControlFirst {
+		steps = slices.Insert(steps, 0, r.finish)
+	} else {
+		steps = append(steps, r.finish)
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}

@@ -65,6 +65,9 @@ type Config struct {
 	ToTime time.Time
 
 	Sink Sink
+	// ControlFirst hands pg_control over before all else: for a sink that no
+	// server can start on before it is whole, and whose readers want to know at once what it is.
+	ControlFirst bool
 	// Plain leaves all of the WAL to PostgreSQL, as where no checkpoint fits.
 	Plain bool
 

@@ -119,6 +119,10 @@ func (r *run) explainBlock(m mismatch, ev *evidence) error {
 	if xacts.err != nil {
 		return xacts.err
 	}
+	if len(res.Claims) > 0 {
+		heap := pg.RelFork{RelFileLocator: m.RelFileLocator}
+		r.tally.claims[heap] = append(r.tally.claims[heap], res.Claims...)
+	}
 	d := r.describe(m, res, official)
 	ev.blameMap(m.Block, &d)
 	if err := r.addEvidence(m, in.BaseBad, &d); err != nil {

@@ -283,9 +283,11 @@ func hintHistory(p native.Page) []compare.Touch {
 	return out
 }
 
-// vmMayLackBits says for which visibility maps replay may know less than the primary.
+// vmMayLackBits says for which visibility maps replay may know less than the
+// primary. A base that is replay's own, a snapshot or a standby's, has lost the
+// bits of databases that were made page by page, however long ago.
 func (r *run) vmMayLackBits(f pg.RelFork) bool {
-	return f.Fork == pg.VMFork && (r.ra.WALLoggedDatabase(f.Spc, f.DB) || r.base.Online && !r.baseControl.CheckPoint.FullPageWrites)
+	return f.Fork == pg.VMFork && (r.ra.WALLoggedDatabase(f.Spc, f.DB) || r.base.FromStandby || r.base.Online && !r.baseControl.CheckPoint.FullPageWrites)
 }
 
 func (c *comparison) differs(b pg.BlockNumber, official, replayed []byte, touched bool) error {

@@ -25,7 +25,7 @@ func snapshotCommand() *cobra.Command {
 alone rebuilds nothing, and pages at an LSN, made by replaying WAL. Say which WAL
 they make unnecessary. Nothing is ever deleted.`,
 	}
-	cmd.AddCommand(snapshotInitdbCommand())
+	cmd.AddCommand(snapshotInitdbCommand(), snapshotCreateCommand(), snapshotReportCommand())
 	return cmd
 }
 
@@ -53,8 +53,8 @@ func (f *snapshotFlags) flags(cmd *cobra.Command) {
 	fl.StringVar(&f.progress, "progress", "auto", "progress on stderr: auto or never")
 }
 
-// snapshots is an opened timeline with the place of its snapshots.
-type snapshots struct {
+// openSnapshots is an opened timeline with the place of its snapshots.
+type openSnapshots struct {
 	archive  *archive.Archive
 	tenant   string
 	timeline string
@@ -63,10 +63,13 @@ type snapshots struct {
 	log      *slog.Logger
 	native   native.Config
 	close    func() error
+
+	cfg        *config.Config // nil without a configuration
+	ledgerPath string         // empty without one
 }
 
 // open opens what the flags name.
-func (f *snapshotFlags) open(ctx context.Context) (*snapshots, error) {
+func (f *snapshotFlags) open(ctx context.Context) (*openSnapshots, error) {
 	if err := f.output.check(); err != nil {
 		return nil, err
 	}
@@ -74,7 +77,7 @@ func (f *snapshotFlags) open(ctx context.Context) (*snapshots, error) {
 		return nil, errors.New("name either a configuration (-c) or the location of the WAL (--wal)")
 	}
 	var (
-		s   *snapshots
+		s   *openSnapshots
 		err error
 	)
 	if f.config != "" {
@@ -92,7 +95,7 @@ func (f *snapshotFlags) open(ctx context.Context) (*snapshots, error) {
 }
 
 // settle takes the flags about memory and scratch space.
-func (f *snapshotFlags) settle(s *snapshots) error {
+func (f *snapshotFlags) settle(s *openSnapshots) error {
 	if f.scratch != "" {
 		s.native.Scratch = f.scratch
 	}
@@ -106,7 +109,7 @@ func (f *snapshotFlags) settle(s *snapshots) error {
 	return nil
 }
 
-func (f *snapshotFlags) openConfigured(ctx context.Context) (*snapshots, error) {
+func (f *snapshotFlags) openConfigured(ctx context.Context) (*openSnapshots, error) {
 	if f.to != "" {
 		return nil, errors.New("--to: with a configuration, snapshots are kept in walbackup.bucket")
 	}
@@ -131,12 +134,12 @@ func (f *snapshotFlags) openConfigured(ctx context.Context) (*snapshots, error) 
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	s.retry, s.log, s.close = retryOf(cfg), log, store.Close
+	s.retry, s.log, s.close, s.cfg, s.ledgerPath = patient(retryOf(cfg)), log, store.Close, cfg, cfg.LedgerPath()
 	s.native = native.Config{Workers: cfg.Workers, Memory: int64(cfg.Memory), Scratch: cfg.ScratchDir(), ScratchMinFree: int64(cfg.Scratch.MinFree)}
 	return s, nil
 }
 
-func (f *snapshotFlags) openLocations(ctx context.Context) (*snapshots, error) {
+func (f *snapshotFlags) openLocations(ctx context.Context) (*openSnapshots, error) {
 	layout, err := archive.ParseLayout(f.layout)
 	if err != nil {
 		return nil, err
@@ -173,7 +176,7 @@ func (f *snapshotFlags) openLocations(ctx context.Context) (*snapshots, error) {
 }
 
 // in finds the timeline's places. With --to, snapshots are directly below it.
-func (f *snapshotFlags) in(ctx context.Context, wal, keep *storage.Store, layout archive.Layout, tenant, timeline string) (*snapshots, error) {
+func (f *snapshotFlags) in(ctx context.Context, wal, keep *storage.Store, layout archive.Layout, tenant, timeline string) (*openSnapshots, error) {
 	for _, name := range []string{tenant, timeline} {
 		if !storage.ValidName(name) {
 			return nil, fmt.Errorf("%q can't name a tenant or timeline: use 1 to 64 of A-Z a-z 0-9 . _ -", name)
@@ -188,11 +191,11 @@ func (f *snapshotFlags) in(ctx context.Context, wal, keep *storage.Store, layout
 			return nil, err
 		}
 	}
-	return &snapshots{archive: a, tenant: tenant, timeline: timeline, keep: keep, retry: storage.Retry{Attempts: 8, Wait: time.Second, Max: 20 * time.Second}}, nil
+	return &openSnapshots{archive: a, tenant: tenant, timeline: timeline, keep: keep, retry: patient(storage.Retry{})}, nil
 }
 
 // place is where the snapshot of a name is kept.
-func (s *snapshots) place(name string) (*basebackup.Place, error) {
+func (s *openSnapshots) place(name string) (*basebackup.Place, error) {
 	if !storage.ValidName(name) {
 		return nil, fmt.Errorf("%q can't name a snapshot: use 1 to 64 of A-Z a-z 0-9 . _ -", name)
 	}
@@ -201,4 +204,11 @@ func (s *snapshots) place(name string) (*basebackup.Place, error) {
 		return nil, err
 	}
 	return &basebackup.Place{Store: store, Retry: s.retry, Log: s.log}, nil
+}
+
+// patient is a retry that outlasts a store which is away for a minute or two:
+// what was made so far is worth more than what a WAL segment costs.
+func patient(r storage.Retry) storage.Retry {
+	r.Attempts, r.Max = max(r.Attempts, 12), max(r.Max, 20*time.Second)
+	return r
 }

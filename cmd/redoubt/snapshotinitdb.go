@@ -65,8 +65,9 @@ type snapshotResult struct {
 	Timeline string    `json:"timeline"`
 	Name     string    `json:"name"`
 	Location string    `json:"location"`
-	State    string    `json:"state"` // proven or unproven
+	State    string    `json:"state"` // proven, unproven, made, already there
 	Reason   string    `json:"reason,omitempty"`
+	Base     string    `json:"base,omitempty"` // that it was made from
 	TLI      pg.TLI    `json:"tli"`
 	Redo     pg.LSN    `json:"redo_lsn"`
 	At       pg.LSN    `json:"lsn,omitempty"` // where its WAL ends
@@ -94,7 +95,7 @@ func (f *initdbFlags) run(cmd *cobra.Command) (err error) {
 }
 
 // stored stores the files, or finds them stored, and returns their manifest.
-func (f *initdbFlags) stored(ctx context.Context, s *snapshots, place *basebackup.Place) ([]byte, error) {
+func (f *initdbFlags) stored(ctx context.Context, s *openSnapshots, place *basebackup.Place) ([]byte, error) {
 	if f.dataDir == "" {
 		_, manifest, err := place.Look(ctx)
 		if err == nil && manifest == nil {
@@ -125,7 +126,7 @@ func (f *initdbFlags) stored(ctx context.Context, s *snapshots, place *basebacku
 }
 
 // segments opens whole segments of the archive.
-func (s *snapshots) segments() initial.Segments {
+func (s *openSnapshots) segments() initial.Segments {
 	return func(ctx context.Context, tli pg.TLI, n pg.SegmentNo) (io.ReadCloser, error) {
 		t, err := s.archive.Timeline(ctx, s.tenant, s.timeline)
 		if err != nil {
@@ -136,7 +137,7 @@ func (s *snapshots) segments() initial.Segments {
 }
 
 // prove proves what is stored, and makes it a snapshot.
-func (f *initdbFlags) prove(cmd *cobra.Command, s *snapshots, place *basebackup.Place, manifest []byte) error {
+func (f *initdbFlags) prove(cmd *cobra.Command, s *openSnapshots, place *basebackup.Place, manifest []byte) error {
 	ctx := cmd.Context()
 	out := snapshotResult{Tenant: s.tenant, Timeline: s.timeline, Name: initdbName, Location: place.Store.Location(), State: "unproven"}
 	kept, err := snapshot.OpenStore(ctx, place.Store, snapshot.Options{Manifest: manifest})
@@ -175,7 +176,7 @@ func (f *initdbFlags) prove(cmd *cobra.Command, s *snapshots, place *basebackup.
 }
 
 // fits holds a snapshot against the timeline's WAL.
-func (s *snapshots) fits(ctx context.Context, info snapshot.Info, pages initial.Pages) (initial.Fit, initial.Proof, error) {
+func (s *openSnapshots) fits(ctx context.Context, info snapshot.Info, pages initial.Pages) (initial.Fit, initial.Proof, error) {
 	t, err := s.archive.Timeline(ctx, s.tenant, s.timeline)
 	if err != nil {
 		return initial.Fit{}, initial.Proof{}, err

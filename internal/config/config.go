@@ -31,6 +31,8 @@ type Config struct {
 	Reports  Reports  `yaml:"reports"`
 	// Retention says how long what is over is kept.
 	Retention Retention `yaml:"retention"`
+	// Snapshots says what is to stay recoverable.
+	Snapshots Snapshots `yaml:"snapshots"`
 	HTTP      HTTP      `yaml:"http"`
 	Log       Log       `yaml:"log"`
 	Metrics   Metrics   `yaml:"metrics"`
@@ -128,6 +130,13 @@ type Retention struct {
 	Reports Duration `yaml:"reports"` // files in reports.dir
 }
 
+// Snapshots is the rule by which `redoubt snapshot report` says which WAL
+// nobody needs; of several parts all are kept.
+type Snapshots struct {
+	Keep    int      `yaml:"keep"`     // the newest verified snapshots; 0: none for their number
+	KeepFor Duration `yaml:"keep_for"` // every moment of that time; 0: none for its time
+}
+
 // HTTP is the address of serve, and who may ask it.
 type HTTP struct {
 	Listen     string   `yaml:"listen"`
@@ -179,6 +188,8 @@ func Default() Config {
 		WALBackup: DefaultWALBackup(),
 
 		Retention: Retention{Runs: Duration(400 * 24 * time.Hour), Reports: Duration(90 * 24 * time.Hour)},
+
+		Snapshots: Snapshots{Keep: 2},
 
 		HTTP:    HTTP{Listen: "127.0.0.1:8480"},
 		Log:     Log{Format: "text", Level: "info"},

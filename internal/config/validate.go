@@ -44,6 +44,15 @@ func validate(c *Config, d *document) {
 			d.fail(key, "%v is less than a day: write 0 to keep all, or a duration such as 90d", keep)
 		}
 	}
+	if c.Snapshots.Keep < 0 {
+		d.fail("snapshots.keep", "%d is negative: write how many verified snapshots are to be kept", c.Snapshots.Keep)
+	}
+	if c.Snapshots.KeepFor < 0 {
+		d.fail("snapshots.keep_for", "%v is negative: write a duration such as 30d", c.Snapshots.KeepFor)
+	}
+	if c.Snapshots.Keep == 0 && c.Snapshots.KeepFor == 0 {
+		d.fail("snapshots.keep", "neither this nor snapshots.keep_for keeps anything: set one of them")
+	}
 	oneOf(d, "log.format", c.Log.Format, "text", "json")
 	oneOf(d, "log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf(d, "metrics.per_timeline", c.Metrics.PerTimeline, "failing", "all")

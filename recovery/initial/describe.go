@@ -37,7 +37,7 @@ func Describe(info snapshot.Info, from Directory, archive Segments) (*First, err
 	case !info.HasControl:
 		return nil, fmt.Errorf("keep the data directory: it has no %s", datadir.ControlPath)
 	case !info.Online:
-		end = checkpointEnd(info.Checkpoint, info.SegmentSize)
+		end = wal.RecordEnd(info.Checkpoint, wal.CheckPointLength, info.SegmentSize)
 	case end == 0:
 		return nil, fmt.Errorf("keep the base backup: it has no backup_manifest that says where it ends; take one with pg_basebackup, or stop the server and keep its data directory")
 	}
@@ -50,15 +50,6 @@ func Describe(info snapshot.Info, from Directory, archive Segments) (*First, err
 			return archive(ctx, info.StartTLI, n)
 		}}
 	return f, nil
-}
-
-// checkpointLength is that of a checkpoint record in all majors: the header,
-// two bytes that say how much data there is, and struct CheckPoint.
-const checkpointLength = 24 + 2 + 88
-
-// checkpointEnd is where a checkpoint record that starts at at ends.
-func checkpointEnd(at pg.LSN, segmentSize int64) pg.LSN {
-	return wal.RecordEnd(at, checkpointLength, segmentSize)
 }
 
 // Fill is a basebackup.Fill.

@@ -84,3 +84,13 @@ func (s *Snapshot) OpenWAL(ctx context.Context, name string) (io.ReadCloser, err
 	}
 	return d.t.open(ctx, "pg_wal/"+name, 0)
 }
+
+// Size is about how many bytes the files have, as the manifest says; 0 without one.
+func (s *Snapshot) Size() (sum int64) {
+	if s.manifest != nil {
+		for _, f := range s.manifest.Files {
+			sum += f.Size
+		}
+	}
+	return sum
+}

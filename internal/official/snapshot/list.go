@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"redoubt/internal/storage"
 )
 
 // Backup is one backup below a location.
@@ -30,6 +32,15 @@ func List(ctx context.Context, loc string, o Options) (found []Backup, err error
 	if name != "" {
 		return []Backup{peekIn(ctx, t, name, loc, "", &o)}, ctx.Err()
 	}
+	return listIn(ctx, t, loc, o)
+}
+
+// ListStore is List of what is directly below a store's place.
+func ListStore(ctx context.Context, store *storage.Store, o Options) ([]Backup, error) {
+	return listIn(ctx, &bucketTree{store}, store.Location(), o)
+}
+
+func listIn(ctx context.Context, t tree, loc string, o Options) (found []Backup, err error) {
 	entries, err := t.list(ctx, "")
 	if err != nil {
 		return nil, fmt.Errorf("list backups at %s: %w", redacted(loc), err)

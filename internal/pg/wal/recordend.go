@@ -15,3 +15,7 @@ func RecordEnd(start pg.LSN, length uint32, segmentSize int64) pg.LSN {
 	}
 	return start + pg.LSN(maxAlign(left))
 }
+
+// CheckPointLength is xl_tot_len of a checkpoint record, in all majors: its
+// header, two bytes that say how much data there is, and struct CheckPoint.
+const CheckPointLength = 24 + 2 + 88
