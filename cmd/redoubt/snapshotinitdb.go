@@ -212,6 +212,9 @@ func (r *snapshotResult) text(w io.Writer) error {
 		fmt.Fprintf(w, ", with the WAL up to %s", r.At)
 	}
 	fmt.Fprintf(w, "\n  %s", r.State)
+	if r.State == "made" {
+		fmt.Fprintf(w, " from %s", r.Base)
+	}
 	if r.Replayed != nil {
 		fmt.Fprintf(w, ": %d records of %s replay over it, %d blocks", r.Records, *r.Replayed, r.Blocks)
 	}
