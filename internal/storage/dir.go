@@ -20,6 +20,9 @@ type dir struct {
 
 var _ Bucket = (*dir)(nil)
 
+// errFile says that a file was named where a directory should be.
+var errFile = errors.New("it is a file; name the directory that holds the objects")
+
 func openDir(path string) (*dir, error) {
 	fi, err := os.Stat(path)
 	switch {
@@ -28,7 +31,7 @@ func openDir(path string) (*dir, error) {
 	case err != nil:
 		return nil, fileError(err)
 	case !fi.IsDir():
-		return nil, errors.New("it is a file; name the directory that holds the objects")
+		return nil, errFile
 	}
 	root, err := os.OpenRoot(path)
 	if err != nil {

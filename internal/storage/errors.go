@@ -62,7 +62,7 @@ func Transient(err error) bool {
 	if err == nil || errors.As(err, &damage) {
 		return false
 	}
-	for _, final := range []error{ErrNotExist, ErrExist, ErrPermission, ErrIrregular, ErrKey, ErrUnsupported, ErrConflict,
+	for _, final := range []error{ErrNotExist, ErrExist, ErrPermission, ErrIrregular, ErrKey, ErrUnsupported, ErrConflict, errFile,
 		context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, final) {
 			return false
