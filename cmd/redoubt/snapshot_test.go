@@ -280,20 +280,20 @@ func TestSnapshotKilled(t *testing.T) {
 	kills, left := 0, 0
 	for kills < snapshotKills {
 		to := t.TempDir()
-		for killed := true; killed; {
+		for {
 			c := command(t, args(to)...)
 			must(t, c.Start())
 			timer := time.AfterFunc(time.Duration(rnd.Int64N(int64(took))), func() { _ = c.Process.Kill() })
 			err := c.Wait()
 			timer.Stop()
-			if killed = err != nil; killed {
+			killed := err != nil
+			if killed {
 				kills++
 			}
 			found, err := snapshot.List(t.Context(), to, snapshot.Options{})
 			must(t, err)
 			if killed && kills == snapshotKills {
 				redoubt(t, args(to)...).want(t, exitClean)
-				killed = false
 			} else if killed && len(found) == 0 {
 				left++
 				continue
