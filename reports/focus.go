@@ -48,7 +48,7 @@ func focusOf(v *view) []focus {
 func archiveFocus(v *view) []focus {
 	var out []focus
 	for _, g := range v.Gaps {
-		if (finding.Gap{Status: g.Status}).Counts() {
+		if g.Counts {
 			out = append(out, focus{Where: g.Timeline, What: "WAL missing: " + g.Segments, Since: "from " + g.From + " on, " + g.Size, Href: "#now-archive", Next: "what to do"})
 		}
 	}

@@ -249,7 +249,7 @@ func (p *printer) archive(v *view) {
 		shown := v.Gaps[:min(len(v.Gaps), maxShownGaps)]
 		for _, g := range shown {
 			state := stateOf(g.Ack)
-			if !(finding.Gap{Status: g.Status}).Counts() {
+			if !g.Counts {
 				state = "inconclusive"
 			}
 			t.add(state, g.Timeline, g.From, g.To, g.Size, g.Status, g.Segments, g.ID)

@@ -38,7 +38,7 @@ func (v *view) addScan(timeline string, s *finding.ScanTimeline) {
 	v.addGaps(timeline, s.Gaps, "archive scan")
 	if n := s.MissingUnlisted; n > 0 {
 		v.Gaps = append(v.Gaps, gapView{Timeline: timeline, Size: bytesOf(uint64(n) * uint64(s.SegmentSize)), Status: gapMissing,
-			Segments: count(n, "segment") + " in further gaps", Source: "archive scan"})
+			Segments: count(n, "segment") + " in further gaps", Source: "archive scan", Counts: true})
 	}
 	for _, d := range s.Damaged {
 		v.Damaged = append(v.Damaged, damagedView{timeline, plain(d.Segment), plain(d.Reason), plain(d.ID), ackWords(d.Acknowledged)})
@@ -78,7 +78,10 @@ func (v *view) addGaps(timeline string, gaps []finding.Gap, source string) {
 			status = gapMissing
 		}
 		r := pg.Range{From: g.From, To: g.To}
-		gap := gapView{timeline, g.From.String(), g.To.String(), bytesOf(r.Bytes()), status, segmentsOf(g.Segments), source, plain(g.ID), ackWords(g.Acknowledged)}
+		if g.Severity != "" {
+			status += ", " + plain(string(g.Severity))
+		}
+		gap := gapView{timeline, g.From.String(), g.To.String(), bytesOf(r.Bytes()), status, segmentsOf(g.Segments), source, plain(g.ID), ackWords(g.Acknowledged), g.Counts()}
 		at := slices.IndexFunc(before, func(o gapView) bool {
 			return o.Timeline == gap.Timeline && o.From == gap.From && o.To == gap.To && o.Segments == gap.Segments
 		})
@@ -88,7 +91,7 @@ func (v *view) addGaps(timeline string, gaps []finding.Gap, source string) {
 		}
 		if !strings.Contains(v.Gaps[at].Source, source) {
 			v.Gaps[at].Source += ", " + source
-			v.Gaps[at].Status = status // the scan comes last and knows more
+			v.Gaps[at].Status, v.Gaps[at].Counts = status, gap.Counts // the scan comes last and knows more
 		}
 	}
 }

@@ -71,7 +71,11 @@ type spanView struct {
 	Speed, Images, Compared, Differences           string
 }
 
-type gapView struct{ Timeline, From, To, Size, Status, Segments, Source, ID, Ack string }
+type gapView struct {
+	Timeline, From, To, Size, Status, Segments, Source, ID, Ack string
+
+	Counts bool
+}
 
 type damagedView struct{ Timeline, Name, Reason, ID, Ack string }
 

@@ -154,17 +154,23 @@ func (s *survey) of(tli pg.TLI) runs {
 
 // gaps are the runs of expected segments that are not there, by TLI and
 // number; unlisted counts the segments in those beyond maxGaps, or beyond
-// maxNamed names. At most maxNames segments of each are named.
-func (x *expectation) gaps(s *survey) (out []finding.Gap, unlisted int64) {
+// maxNamed names. At most maxNames segments of each are named. None goes across
+// the end of what is recorded: what lies below it was in the archive, or was
+// said to be.
+func (x *expectation) gaps(s *survey, opt *Options) (out []finding.Gap, unlisted int64) {
 	out = []finding.Gap{}
 	named := 0
 	for _, tli := range sortedKeys(x.expected) {
-		for _, r := range x.expected[tli].minus(s.of(tli)) {
+		recorded, known := s.recorded(opt, tli)
+		for _, r := range cutAt(x.expected[tli].minus(s.of(tli)), recorded.to) {
 			if len(out) == maxGaps || named >= maxNamed {
 				unlisted += r.len()
 				continue
 			}
-			g := finding.Gap{From: r.from.Start(s.size), To: r.to.Start(s.size), Segments: []string{}, Status: "missing"}
+			g := finding.Gap{From: r.from.Start(s.size), To: r.to.Start(s.size), Segments: []string{}, Status: "missing", Severity: finding.Critical}
+			if known && r.from >= recorded.to {
+				g.Severity = finding.Warning
+			}
 			for n := r.from; n < r.to && len(g.Segments) < maxNames; n++ {
 				g.Segments = append(g.Segments, pg.SegmentName(tli, n, s.size))
 			}
@@ -173,4 +179,16 @@ func (x *expectation) gaps(s *survey) (out []finding.Gap, unlisted int64) {
 		}
 	}
 	return out, unlisted
+}
+
+// cutAt cuts the run that goes across a segment's beginning in two.
+func cutAt(all runs, at pg.SegmentNo) (out runs) {
+	for _, r := range all {
+		if r.from < at && at < r.to {
+			out = append(out, run{r.from, at})
+			r.from = at
+		}
+		out = append(out, r)
+	}
+	return out
 }

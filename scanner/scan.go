@@ -59,7 +59,7 @@ func scan(ctx context.Context, w WAL, opt *Options, s *survey, r *Result) error 
 	if r.Expected == 0 {
 		s.doubt("no segment is expected in the range asked for: nothing was checked")
 	}
-	r.Gaps, r.MissingUnlisted = x.gaps(s)
+	r.Gaps, r.MissingUnlisted = x.gaps(s, opt)
 	if err := requeue(ctx, w, opt, s, r.Gaps); err != nil {
 		return err
 	}

@@ -263,6 +263,30 @@ func TestRequeue(t *testing.T) {
 	}
 }
 
+// atWork says that an agent uploads whatever is missing.
+type atWork struct{}
+
+func (atWork) Requeue(context.Context, string, string, finding.Gap) (string, error) {
+	return "uploading", nil
+}
+
+// A gap across the WAL backup LSN is two: what lies below counts until it is
+// there, though an agent is at work on it.
+func TestSeverity(t *testing.T) {
+	w := archiveOf("1/3", "1/7")
+	recorded := []Recorded{{1, pg.SegmentNo(3).Start(mib), pg.SegmentNo(5).Start(mib), mib}}
+	r, err := Timeline(context.Background(), w, Options{Recorded: recorded, Requeuer: atWork{}})
+	if err != nil || len(r.Gaps) != 2 || r.Gaps[0].To != recorded[0].To || r.Gaps[0].Severity != finding.Critical || r.Gaps[1].Severity != finding.Warning {
+		t.Fatalf("%+v, %v", r.Gaps, err)
+	}
+	if r.MissingSegments() != 1 || r.LateSegments() != 2 || Verdict(&r.ScanTimeline) != finding.Findings {
+		t.Errorf("%d missing, %d late: %s", r.MissingSegments(), r.LateSegments(), Verdict(&r.ScanTimeline))
+	}
+	if r, err = Timeline(context.Background(), w, Options{}); err != nil || len(r.Gaps) != 1 || r.Gaps[0].Severity != finding.Critical {
+		t.Errorf("without a record: %+v, %v", r.Gaps, err)
+	}
+}
+
 // What was recorded to be there is expected behind the newest segment that is,
 // and of newer TLIs; not before the oldest one, nor of other sizes.
 func TestRecorded(t *testing.T) {

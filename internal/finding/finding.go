@@ -248,6 +248,9 @@ type Gap struct {
 	Segments []string `json:"segments"`
 	Status   string   `json:"status,omitempty"` // scan: missing, delayed, uploading, requeued, acknowledged
 	ID       string   `json:"id,omitempty"`     // stable hash of timeline and content
+	// Severity is a scan's: warning beyond the WAL backup LSN, where a segment
+	// may be on its way, and critical everywhere else.
+	Severity Severity `json:"severity,omitempty"`
 
 	Acknowledged *Acknowledgement `json:"acknowledged,omitempty"` // with the status acknowledged
 }

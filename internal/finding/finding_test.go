@@ -10,7 +10,7 @@ func TestSummarize(t *testing.T) {
 	scan := &ScanTimeline{
 		Gaps: []Gap{
 			{Segments: []string{"A", "B"}, Status: "missing"}, {Segments: []string{"C"}, Status: "acknowledged"},
-			{Segments: []string{"D"}, Status: "uploading"}, {Segments: []string{"E"}, Status: "delayed"}, {},
+			{Segments: []string{"D"}, Status: "uploading"}, {Segments: []string{"E"}, Status: "delayed", Severity: Warning}, {},
 		},
 		Damaged: []Damaged{{Segment: "F"}},
 	}

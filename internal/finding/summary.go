@@ -48,11 +48,14 @@ func Summarize(r Run) RunSummary {
 }
 
 // Counts reports whether a scan's gap is a finding: not one that was
-// acknowledged, nor one whose segments are only late or on their way.
+// acknowledged, nor one whose segments are only late or on their way. What is
+// critical counts until it is there, whoever is at work on it.
 func (g Gap) Counts() bool {
 	switch g.Status {
-	case Acknowledged, "delayed", "uploading":
+	case Acknowledged:
 		return false
+	case "delayed", "uploading":
+		return g.Severity == Critical
 	}
 	return true
 }
