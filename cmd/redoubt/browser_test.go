@@ -87,7 +87,7 @@ func showcaseServer(t *testing.T) showcase {
 	t.Cleanup(func() { must(t, l.Close()) })
 	s := &service{path: "redoubt.yaml", cfg: &config.Config{DataDir: dir}, log: slog.New(slog.DiscardHandler), ledger: l}
 	starter := &starter{service: s, ctx: t.Context(), running: map[string]bool{}}
-	server, err := api.New(api.Options{Ledger: apiLedger{l}, Starter: starter, Pages: pages{s, starter}, Metrics: http.NotFoundHandler(), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	server, err := api.New(api.Options{Ledger: apiLedger{Ledger: l}, Starter: starter, Pages: pages{s, starter}, Metrics: http.NotFoundHandler(), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	must(t, err)
 	h := httptest.NewServer(server.Handler())
 	t.Cleanup(h.Close)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"redoubt/internal/config"
 	"redoubt/internal/finding"
 	"redoubt/internal/pg"
 	"redoubt/walbackup/coord"
@@ -44,6 +45,14 @@ func TestGapStatus(t *testing.T) {
 	_, err = term.Advance(t.Context(), 1, coord.Recorded{}, coord.State{Start: at(3), Backup: at(6), SegmentSize: size, SystemID: 1})
 	must(t, err)
 	status("beyond the WAL backup LSN", 7, gapDelayed)
+	cfg := &config.Config{Sources: []config.Source{{Name: "ours", WAL: "/bucket"}, {Name: "other", WAL: "/elsewhere"}}}
+	cfg.WALBackup.Bucket = "/bucket"
+	s := &service{cfg: cfg, site: &site{cfg: cfg, agents: q}, log: slog.New(slog.DiscardHandler)}
+	listed := []finding.TimelineStatus{{TenantID: "prod", TimelineID: "main", Source: "ours"}, {TenantID: "prod", TimelineID: "main", Source: "other"}, {TenantID: "x", TimelineID: "y", Source: "ours"}}
+	s.backupLSNs(t.Context(), listed)
+	if l := listed[0].WALBackupLSN; l == nil || *l != at(6) || listed[1].WALBackupLSN != nil || listed[2].WALBackupLSN != nil {
+		t.Errorf("WAL backup LSNs in a listing: %+v", listed)
+	}
 	status("at it", 6, gapDelayed)
 	status("below it", 5, gapRequeued)
 	q.patience = time.Millisecond

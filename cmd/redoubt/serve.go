@@ -58,7 +58,7 @@ func (s *service) serve(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	made := s.recoveries(gctx)
 	server, err := api.New(api.Options{
-		Ledger: apiLedger{s.ledger}, Recoverer: recoverer{made}, Starter: starter, Pages: pages{s, starter}, Metrics: s.metrics.Handler(),
+		Ledger: apiLedger{s.ledger, s.backupLSNs}, Recoverer: recoverer{made}, Starter: starter, Pages: pages{s, starter}, Metrics: s.metrics.Handler(),
 		Ready: s.ready, Auth: who, TLS: encryption, Log: s.log,
 	})
 	if err != nil {

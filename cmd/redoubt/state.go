@@ -118,7 +118,11 @@ func (s *service) jobStates(ctx context.Context) ([]metrics.Job, error) {
 }
 
 // apiLedger is the ledger as the HTTP server wants it.
-type apiLedger struct{ *ledger.Ledger }
+type apiLedger struct {
+	*ledger.Ledger
+	// agents fills in what WAL backup agents know of timelines; nil: nothing.
+	agents func(context.Context, []finding.TimelineStatus)
+}
 
 var _ api.Ledger = apiLedger{}
 
@@ -202,6 +206,9 @@ func (l apiLedger) Timelines(ctx context.Context) ([]finding.TimelineStatus, err
 			recovered(&a, r)
 		}
 		out = append(out, a)
+	}
+	if l.agents != nil {
+		l.agents(ctx, out)
 	}
 	return out, nil
 }

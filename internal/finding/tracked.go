@@ -50,7 +50,7 @@ type TimelineStatus struct {
 	TargetLSN          *pg.LSN       `json:"target_lsn"`           // what recovery is to reach; null: not known yet, or none
 	AncestorTimelineID *string       `json:"ancestor_timeline_id"` // null: none
 	AncestorLSN        *pg.LSN       `json:"ancestor_lsn"`         // where it left its ancestor
-	WALBackupLSN       *pg.LSN       `json:"wal_backup_lsn"`       // null: no agent said
+	WALBackupLSN       *pg.LSN       `json:"wal_backup_lsn"`       // of the agents in the configuration; null: not known
 	Recovery           *Recovery     `json:"recovery"`             // null: not made by recovery
 	FirstSeen          time.Time     `json:"first_seen"`
 	LastSeen           time.Time     `json:"last_seen"`
