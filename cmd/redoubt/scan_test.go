@@ -33,7 +33,7 @@ func TestScanKeys(t *testing.T) {
 	if len(tl.Gaps) != 1 {
 		t.Fatalf("gaps: %+v", tl.Gaps)
 	}
-	gap := finding.Gap{From: 0xE00000, To: 0xF00000, Segments: []string{billingSegment}, Status: "missing", ID: tl.Gaps[0].ID}
+	gap := finding.Gap{From: 0xE00000, To: 0xF00000, Segments: []string{billingSegment}, Status: "missing", Severity: finding.Critical, ID: tl.Gaps[0].ID}
 	if len(gap.ID) != 24 {
 		t.Errorf("id %q", gap.ID)
 	}
