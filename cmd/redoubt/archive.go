@@ -168,7 +168,8 @@ func (f *getFlags) startAhead(p *place, name string) {
 	self, err := os.Executable()
 	if err == nil {
 		cmd := exec.Command(self, "archive-get", "--ahead", "-c", f.config, "--tenant", p.Timeline.Tenant(), "--timeline", p.Timeline.ID(), name) //nolint:noctx // it goes on when this command is over
-		cmd.Args[0] = os.Args[0]                                                                                                                  // as what we were called: the tests' program is another thing by its own name
+		// As what we were called: the tests' program is another thing by its own name.
+		cmd.Args[0] = os.Args[0]
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		err = cmd.Start()
 	}
