@@ -70,6 +70,13 @@ func (f *fake) Resolve(_ context.Context, r Request) (Origin, error) {
 	return Origin{Source: "src", Base: "initdb", BaseLSN: base}, nil
 }
 
+// counted is how often a timeline was tried, and how many were at once.
+func (f *fake) counted(timeline string) (attempts, most int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.attempts[timeline], f.most
+}
+
 func (f *fake) Transient(err error) bool { return errors.Is(err, errPasses) }
 
 func (f *fake) Recover(ctx context.Context, j ledger.Recovery, progress Progress) (Result, error) {
@@ -330,12 +337,12 @@ func TestLimits(t *testing.T) {
 			want, reason, attempts = finding.StateFailed, "source unreachable", 3
 		}
 		r := w.wait(id, want)
-		if !strings.Contains(r.Reason, reason) || w.engine.attempts[id] != attempts || w.whole(id) != (want == finding.StateActive) {
-			t.Errorf("%s: %q after %d attempts", id, r.Reason, w.engine.attempts[id])
+		if n, _ := w.engine.counted(id); !strings.Contains(r.Reason, reason) || n != attempts || w.whole(id) != (want == finding.StateActive) {
+			t.Errorf("%s: %q after %d attempts", id, r.Reason, n)
 		}
 	}
-	if w.engine.most != 2 {
-		t.Errorf("%d at once", w.engine.most)
+	if _, most := w.engine.counted(""); most != 2 {
+		t.Errorf("%d at once", most)
 	}
 }
 
@@ -409,8 +416,8 @@ func TestTwoServers(t *testing.T) {
 		second.adopt() // leaves the other's alone
 		close(w.engine.hold)
 		w.wait(r.Target, finding.StateActive)
-		if w.engine.attempts[r.Target] != 1 {
-			t.Errorf("%d attempts", w.engine.attempts[r.Target])
+		if n, _ := w.engine.counted(r.Target); n != 1 {
+			t.Errorf("%d attempts", n)
 		}
 	}
 }
