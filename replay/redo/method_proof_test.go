@@ -165,12 +165,19 @@ func gistWorkload(c *pgtest.Cluster) {
 		`INSERT INTO gdead SELECT point(1, i % 7), i FROM generate_series(1, 600) i`)
 }
 
-// splitsUnderCheckpoints splits pages of GiST and hash indexes while one
-// checkpoint follows the other, so that some begin between the records of a split.
+// splitsUnderCheckpoints splits pages of GiST and hash indexes after and between
+// checkpoints. Where there are 200 buckets, 10 rows after a checkpoint leave the
+// bucket that they split untouched before, so its image is in the record. Then
+// one checkpoint follows the other, and some may begin between the records of a
+// split.
 func splitsUnderCheckpoints(t *testing.T, c *pgtest.Cluster) {
 	t.Helper()
 	c.Exec(`CREATE TABLE gwide (t text)`, `ALTER TABLE gwide ALTER t SET STORAGE PLAIN`, `CREATE INDEX gwide_t ON gwide USING gist (t)`,
-		`CREATE TABLE hwide (k int)`, `CREATE INDEX hwide_k ON hwide USING hash (k) WITH (fillfactor = 10)`)
+		`CREATE TABLE hwide (k int)`, `CREATE INDEX hwide_k ON hwide USING hash (k) WITH (fillfactor = 10)`,
+		`INSERT INTO hwide SELECT generate_series(-8000, -1)`)
+	for i := range 20 {
+		c.Exec(`CHECKPOINT`, fmt.Sprintf(`INSERT INTO hwide SELECT generate_series(%d, %d)`, -10000+i*10, -9991+i*10))
+	}
 	conn := c.Connect("postgres")
 	done := make(chan struct{})
 	var wg sync.WaitGroup
