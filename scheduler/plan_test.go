@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -19,7 +20,7 @@ func snap(name string, redo, end pg.LSN) Snapshot {
 }
 
 func cutText(snapshots ...Snapshot) []string {
-	spans, reasons := Cut(keyN(1), snapshots)
+	spans, reasons := Cut(keyN(1), snapshots, 0)
 	var out []string
 	for _, s := range spans {
 		out = append(out, fmt.Sprintf("%s->%s %s", s.Base, s.Official, s.Range))
@@ -71,6 +72,50 @@ func TestCut(t *testing.T) {
 	}
 }
 
+func TestCutRange(t *testing.T) {
+	const step = 0x100
+	ranged := func(from, to pg.LSN) Snapshot { return Snapshot{Name: "ps", Redo: from, Upto: to, TLI: 1} }
+	initdb := Snapshot{Name: "initdb", Redo: 0x20, End: 0x20, TLI: 1}
+	for _, tc := range []struct {
+		name string
+		in   []Snapshot
+		want []string
+	}{
+		{"bounds between multiples", []Snapshot{ranged(0x180, 0x410)},
+			[]string{"ps@0/180->ps@0/200 [0/180, 0/200)", "ps@0/200->ps@0/300 [0/200, 0/300)", "ps@0/300->ps@0/400 [0/300, 0/400)", "ps@0/400->ps@0/410 [0/400, 0/410)"}},
+		{"bounds at multiples", []Snapshot{ranged(0x200, 0x400)},
+			[]string{"ps@0/200->ps@0/300 [0/200, 0/300)", "ps@0/300->ps@0/400 [0/300, 0/400)"}},
+		{"no multiple within", []Snapshot{ranged(0x210, 0x220)}, []string{"ps@0/210->ps@0/220 [0/210, 0/220)"}},
+		{"behind a snapshot", []Snapshot{ranged(0x1F0, 0x210), initdb},
+			[]string{"initdb->ps@0/1F0 [0/20, 0/1F0)", "ps@0/1F0->ps@0/200 [0/1F0, 0/200)", "ps@0/200->ps@0/210 [0/200, 0/210)"}},
+		{"one LSN only", []Snapshot{ranged(0x210, 0x210)}, []string{"only one snapshot, ps@0/210: nothing to compare it with; a second base backup makes a span"}},
+		{"bounds in the wrong order", []Snapshot{ranged(0x210, 0x200)},
+			[]string{"snapshot ps: its pages can be read up to 0/200, before they can from 0/210", "no snapshot: nothing to compare"}},
+		{"up to the last LSN", []Snapshot{ranged(math.MaxUint64-0x180, math.MaxUint64)},
+			[]string{"ps@FFFFFFFF/FFFFFE7F->ps@FFFFFFFF/FFFFFF00 [FFFFFFFF/FFFFFE7F, FFFFFFFF/FFFFFF00)", "ps@FFFFFFFF/FFFFFF00->ps@FFFFFFFF/FFFFFFFF [FFFFFFFF/FFFFFF00, FFFFFFFF/FFFFFFFF)"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var got []string
+			spans, reasons := Cut(keyN(1), tc.in, step)
+			for _, s := range spans {
+				got = append(got, fmt.Sprintf("%s->%s %s", s.Base, s.Official, s.Range))
+			}
+			if diff := cmp.Diff(tc.want, append(got, reasons...)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSplitAt(t *testing.T) {
+	for in, want := range map[string]string{"ps@0/1F0": "ps 0/1F0 true", At("a@b", 0x10): "a@b 0/10 true", "20261122": "20261122 0/0 false", "ps@now": "ps@now 0/0 false"} {
+		of, lsn, ok := SplitAt(in)
+		if got := fmt.Sprint(of, " ", lsn, " ", ok); got != want {
+			t.Errorf("%q is %s, want %s", in, got, want)
+		}
+	}
+}
+
 // TestCutLeavesNothingOut holds for any snapshots: each is in a span or named in a reason.
 func TestCutLeavesNothingOut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -84,7 +129,7 @@ func TestCutLeavesNothingOut(t *testing.T) {
 			}
 			in = append(in, s)
 		}
-		spans, reasons := Cut(keyN(0), in)
+		spans, reasons := Cut(keyN(0), in, 0)
 		for _, s := range in {
 			used := slices.ContainsFunc(spans, func(x ledger.Span) bool { return x.Base == s.Name || x.Official == s.Name })
 			told := slices.ContainsFunc(reasons, func(r string) bool { return strings.Contains(r, s.Name) })

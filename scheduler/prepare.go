@@ -47,7 +47,7 @@ func (b *batch) cut(ctx context.Context, key ledger.TimelineKey) ([]ledger.Span,
 	if err := b.Store.KeepSnapshots(ctx, key.Tenant, key.Timeline, time.Now(), names); err != nil {
 		return nil, nil, err
 	}
-	spans, reasons := Cut(key, snapshots)
+	spans, reasons := Cut(key, snapshots, b.job.SpanBytes)
 	return spans, reasons, nil
 }
 

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"redoubt/internal/finding"
@@ -31,14 +32,18 @@ type Problem struct {
 	Reason string
 }
 
-// Snapshot is all official pages of a timeline at one LSN. Its name is
-// unique within the timeline and the same every night.
+// Snapshot is all official pages of a timeline at one LSN, or at each LSN of a
+// range. Its name is unique within the timeline and the same every night.
 type Snapshot struct {
 	Name string
 	Redo pg.LSN // where replay of its own WAL starts
 	// End is the LSN from which it is consistent: Redo for a clean one, the
 	// backup's end for an online one, 0 where that is not known before the WAL is read.
-	End      pg.LSN
+	End pg.LSN
+	// Upto makes it a range, as a Neon pageserver has them: its pages can be read
+	// as they were at any LSN from Redo up to this one. A span
+	// names the pages at one LSN as At does. 0: only at one.
+	Upto     pg.LSN
 	Online   bool
 	TLI      pg.TLI
 	Major    int    // 0: not known
@@ -48,6 +53,24 @@ type Snapshot struct {
 
 // position is where the snapshot stands among those of its timeline.
 func (s Snapshot) position() pg.LSN { return max(s.Redo, s.End) }
+
+// At names the pages of a range at one LSN: `pageserver@0/1A2B3C8`. The LSN need
+// not be the end of a record: then the next such end is meant.
+func At(name string, lsn pg.LSN) string { return name + "@" + lsn.String() }
+
+// SplitAt takes apart what At made; ok is false for the name of a snapshot that
+// is no range.
+func SplitAt(name string) (of string, lsn pg.LSN, ok bool) {
+	i := strings.LastIndexByte(name, '@')
+	if i < 0 {
+		return name, 0, false
+	}
+	lsn, err := pg.ParseLSN(name[i+1:])
+	if err != nil {
+		return name, 0, false
+	}
+	return name[:i], lsn, true
+}
 
 // SpanSpec is a span to be verified: the pages of snapshot Base and the WAL
 // behind it against the pages of snapshot Official. Range is where the plan
@@ -103,10 +126,14 @@ type Job struct {
 	Patience      int           // see Pick
 	ParallelSpans int           // also the number of scans at once
 	Engine        string        // named in results that no engine reported
+	SpanBytes     int64         // WAL of a span between LSNs of a range; 0: DefaultSpanBytes
 	WALBytes      int64         // no further span is taken once this much is planned; 0: no limit
 	Duration      time.Duration // since the start, or the resumption; spans that still run by then are cancelled; 0: no limit
 	Retries       Retries
 }
+
+// DefaultSpanBytes is how much WAL a span between LSNs of a range has.
+const DefaultSpanBytes = 1 << 30
 
 // Retries say how often a source that cannot be reached is tried, and how
 // long to wait between attempts: FirstWait, doubled each time, at most MaxWait.

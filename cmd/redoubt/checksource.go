@@ -128,7 +128,7 @@ func (s *site) lookAtSnapshots(ctx context.Context, key ledger.TimelineKey, fact
 	for _, b := range found {
 		facts.Snapshots = append(facts.Snapshots, snapshotFacts(b))
 	}
-	planned, reasons := scheduler.Cut(key, schedulable(found))
+	planned, reasons := scheduler.Cut(key, schedulable(found), 0)
 	for _, sp := range planned {
 		facts.Spans = append(facts.Spans, sp.Range)
 	}

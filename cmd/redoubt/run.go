@@ -128,7 +128,7 @@ func (s *service) job(name string) (scheduler.Job, error) {
 	}
 	return scheduler.Job{
 		Name: name, Sources: j.Sources, Timelines: j.Pick.Timelines, Patience: j.Pick.Patience,
-		ParallelSpans: j.ParallelSpans, Engine: j.Engine, WALBytes: int64(j.Limits.WALBytes), Duration: time.Duration(j.Limits.Duration),
+		ParallelSpans: j.ParallelSpans, SpanBytes: int64(j.SpanWALBytes), Engine: j.Engine, WALBytes: int64(j.Limits.WALBytes), Duration: time.Duration(j.Limits.Duration),
 		Retries: scheduler.Retries{Attempts: j.Retries.Attempts, FirstWait: time.Duration(j.Retries.FirstWait), MaxWait: time.Duration(j.Retries.MaxWait)},
 	}, nil
 }

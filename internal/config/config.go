@@ -57,8 +57,9 @@ type Job struct {
 	Sources       []string `yaml:"sources"` // names; empty: all
 	Pick          Pick     `yaml:"pick"`
 	ParallelSpans int      `yaml:"parallel_spans"`
-	Engine        string   `yaml:"engine"`  // native, server, both
-	Confirm       string   `yaml:"confirm"` // none, server
+	SpanWALBytes  Size     `yaml:"span_wal_bytes"` // of spans between LSNs of a pageserver
+	Engine        string   `yaml:"engine"`         // native, server, both
+	Confirm       string   `yaml:"confirm"`        // none, server
 	// AcceptUnproven lets spans of WAL dialects be clean whose redo was never held against real WAL.
 	AcceptUnproven bool    `yaml:"accept_unproven_dialect"`
 	Sample         float64 `yaml:"sample"` // fraction of the blocks, above 0 and at most 1
@@ -208,6 +209,7 @@ func DefaultJob() Job {
 		Schedule:      "CRON_TZ=UTC 0 2 * * *",
 		Pick:          Pick{Timelines: 10, Patience: 2},
 		ParallelSpans: 2,
+		SpanWALBytes:  1 << 30,
 		Engine:        "native",
 		Confirm:       "none",
 		Sample:        1,

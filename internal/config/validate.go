@@ -186,6 +186,7 @@ func validateJob(c *Config, d *document, name string) {
 	between(d, path+".pick.timelines", j.Pick.Timelines, 1, 1_000_000)
 	between(d, path+".pick.patience", j.Pick.Patience, 1, 1000)
 	between(d, path+".parallel_spans", j.ParallelSpans, 1, 1024)
+	atLeast(d, path+".span_wal_bytes", j.SpanWALBytes, 1<<20)
 	validateRetries(j.Retries, d, path+".retries")
 	if math.IsNaN(j.Sample) || j.Sample <= 0 || j.Sample > 1 {
 		d.fail(path+".sample", "%v is not above 0 and at most 1 (all blocks)", j.Sample)
