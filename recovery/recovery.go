@@ -77,6 +77,9 @@ type Config struct {
 	ScratchMinFree int64
 	Extensions     redo.Extensions
 
+	// Found, if set, is the target, as FindTarget found it in this WAL for this
+	// base: it is not looked for again.
+	Found *Target
 	// Planned, if set, is told the target once it is known.
 	Planned func(Target)
 	// Progress, if set, is called with the LSN reached by the replay.
@@ -150,9 +153,13 @@ func (r *run) plan(ctx context.Context) (err error) {
 	if r.meta.Redo == 0 {
 		return inputErrorf("%s does not say where replay starts: it has no pg_control or backup_label", r.Base.Name())
 	}
-	r.target, err = FindTarget(ctx, r.WAL, Wanted{
-		Meta: r.meta, To: r.To, ToTime: r.ToTime, LastSegment: r.LastSegment, Plain: r.Plain, Progress: r.walStage("read WAL"),
-	})
+	if r.Found != nil {
+		r.target = *r.Found
+	} else {
+		r.target, err = FindTarget(ctx, r.WAL, Wanted{
+			Meta: r.meta, To: r.To, ToTime: r.ToTime, LastSegment: r.LastSegment, Plain: r.Plain, Progress: r.walStage("read WAL"),
+		})
+	}
 	r.out.Target = r.target
 	if err != nil {
 		return err

@@ -67,6 +67,27 @@ type space struct {
 // Native reports whether the native engine has something to do.
 func (t *Target) Native() bool { return t.Checkpoint != 0 }
 
+// AtCheckpoint is the target that ends with the record of t's checkpoint: what
+// FindTarget finds if the end of that record is wanted. There must be one.
+func (t Target) AtCheckpoint(segmentSize int64) Target {
+	end := wal.RecordEnd(t.Checkpoint, wal.CheckPointLength, segmentSize)
+	t.To, t.Last, t.End, t.TLI = end, t.Checkpoint, end, t.CheckPoint.TLI
+	t.LastCommit, t.WALEnd = time.Time{}, "" // not known; not ended by it
+	t.forks = before(t.forks, func(f fork) bool { return f.at < end })
+	t.settings = before(t.settings, func(s setting) bool { return s.at < end })
+	t.spaces = before(t.spaces, func(s space) bool { return s.at < end })
+	return t
+}
+
+func before[T any](all []T, is func(T) bool) (out []T) {
+	for _, x := range all {
+		if is(x) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
 // FindTarget reads the WAL from the base's start and finds where recovery
 // stops and which checkpoint is the last one before.
 func FindTarget(ctx context.Context, src replay.WALSource, w Wanted) (Target, error) {

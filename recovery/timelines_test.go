@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"redoubt/internal/pg"
@@ -52,6 +53,7 @@ func TestFailover(t *testing.T) {
 		for _, to := range []pg.LSN{before, early, 0} {
 			cfg := w.config(t)
 			cfg.To = to
+			sameCut(t, cfg)
 			r, away := c.Beside(), filepath.Join(c.Beside().Dir("x"), "away")
 			rep, err := recovery.ToDirectory(context.Background(), cfg, recovery.Directory{Path: r.Data, Tablespaces: map[pg.OID]string{oid: away}})
 			must(t, err)
@@ -81,6 +83,26 @@ func TestFailover(t *testing.T) {
 			r.Amcheck()
 			r.Stop(pgtest.Fast)
 		}
+	}
+}
+
+// sameCut holds a target that is cut back to its checkpoint against what
+// FindTarget finds for the end of that checkpoint's record.
+func sameCut(t *testing.T, cfg recovery.Config) {
+	t.Helper()
+	ctx := context.Background()
+	meta, err := cfg.Base.Meta(ctx)
+	must(t, err)
+	found, err := recovery.FindTarget(ctx, cfg.WAL, recovery.Wanted{Meta: meta, To: cfg.To, LastSegment: cfg.LastSegment})
+	must(t, err)
+	if !found.Native() {
+		t.Fatalf("no checkpoint up to %s", found.End)
+	}
+	cut := found.AtCheckpoint(cfg.WAL.SegmentSize())
+	want, err := recovery.FindTarget(ctx, cfg.WAL, recovery.Wanted{Meta: meta, To: cut.End})
+	must(t, err)
+	if !reflect.DeepEqual(cut, want) {
+		t.Errorf("%s cut back to its checkpoint is\n%+v, want\n%+v", found.To, cut, want)
 	}
 }
 

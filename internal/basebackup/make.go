@@ -9,8 +9,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/klauspost/compress/zstd"
-
 	"redoubt/internal/official/snapshot"
 	"redoubt/internal/pg/datadir"
 	"redoubt/internal/storage"
@@ -136,17 +134,12 @@ func (p *Place) upload(ctx context.Context, about int64, fill Fill) (written, er
 }
 
 // squeeze is pack with compression.
-func squeeze(ctx context.Context, w io.Writer, fill Fill) (m []byte, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("write a snapshot: panic: %v", r)
-		}
-	}()
-	z, err := zstd.NewWriter(w, zstd.WithEncoderCRC(true))
+func squeeze(ctx context.Context, w io.Writer, fill Fill) ([]byte, error) {
+	z, err := newFrames(w)
 	if err != nil {
 		return nil, err
 	}
-	m, err = pack(ctx, z, fill)
+	m, err := pack(ctx, z, fill)
 	if cl := z.Close(); err == nil {
 		err = cl
 	}
@@ -154,7 +147,12 @@ func squeeze(ctx context.Context, w io.Writer, fill Fill) (m []byte, err error) 
 }
 
 // pack writes the tar and makes its manifest.
-func pack(ctx context.Context, w io.Writer, fill Fill) ([]byte, error) {
+func pack(ctx context.Context, w io.Writer, fill Fill) (manifest []byte, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("write a snapshot: panic: %v", r)
+		}
+	}()
 	t := newTar(w)
 	f, err := fill(ctx, t)
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"redoubt/internal/basebackup"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
-	"redoubt/internal/pg/wal"
 	"redoubt/recovery"
 )
 
@@ -42,7 +41,11 @@ func Find(ctx context.Context, cfg recovery.Config, base Base) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := recovery.FindTarget(ctx, cfg.WAL, recovery.Wanted{Meta: meta, To: cfg.To, LastSegment: cfg.LastSegment, Progress: cfg.Progress})
+	wanted := recovery.Wanted{Meta: meta, To: cfg.To, LastSegment: cfg.LastSegment}
+	if cfg.Stage != nil {
+		wanted.Progress = func(at pg.LSN) { cfg.Stage("read WAL", int64(at-min(at, meta.Redo)), 0) }
+	}
+	t, err := recovery.FindTarget(ctx, cfg.WAL, wanted)
 	if err != nil {
 		return nil, err
 	}
@@ -50,11 +53,12 @@ func Find(ctx context.Context, cfg recovery.Config, base Base) (*Plan, error) {
 		return nil, fmt.Errorf("%w: from the base %s, which starts at %s and is consistent at %s, no checkpoint begins and ends up to %s; take an older base or a later LSN",
 			ErrNothingNewer, base.Name(), meta.Redo, t.Consistent, t.End)
 	}
+	t = t.AtCheckpoint(cfg.WAL.SegmentSize())
 	p := &Plan{
-		At: t.Redo, Checkpoint: t.Checkpoint, End: wal.RecordEnd(t.Checkpoint, wal.CheckPointLength, cfg.WAL.SegmentSize()),
-		TLI: t.CheckPoint.TLI, Major: t.Major, SystemID: t.SystemID, cfg: cfg, base: base,
+		At: t.Redo, Checkpoint: t.Checkpoint, End: t.End,
+		TLI: t.TLI, Major: t.Major, SystemID: t.SystemID, cfg: cfg, base: base,
 	}
-	p.cfg.Base, p.cfg.To, p.cfg.ControlFirst, p.cfg.LastSegment = base, p.End, true, 0
+	p.cfg.Base, p.cfg.To, p.cfg.Found, p.cfg.ControlFirst, p.cfg.LastSegment = base, p.End, &t, true, 0
 	p.cfg.Histories = nil
 	for _, h := range cfg.Histories {
 		if h.TLI == t.TLI {
@@ -83,8 +87,6 @@ func (p *Plan) Fill(ctx context.Context, t *basebackup.Tar) (basebackup.Facts, e
 		return basebackup.Facts{}, p.damaged("%d pages do not fit their checksums: %s", rep.DamagedPages, rep.Damaged)
 	case rep.FuturePages > 0:
 		return basebackup.Facts{}, p.damaged("%d pages are newer than it", rep.FuturePages)
-	case rep.Redo != p.At || rep.Checkpoint != p.Checkpoint:
-		return basebackup.Facts{}, fmt.Errorf("make snapshot: the checkpoint was at %s and is at %s now: the WAL changed meanwhile", p.Checkpoint, rep.Checkpoint)
 	}
 	return basebackup.Facts{
 		Major: rep.Major, SystemID: rep.SystemID,
