@@ -156,15 +156,16 @@ func (l *history) printers(redoubt, waldump string, v verified, runs int) (c con
 }
 
 // command times a program, whose output goes nowhere.
-func command(path string, args ...string) (sample, error) {
-	cmd := exec.Command(path, args...)
+func command(path string, args ...string) (sample, error) { return timed(exec.Command(path, args...)) }
+
+func timed(cmd *exec.Cmd) (sample, error) {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	start := time.Now()
 	err := cmd.Run()
 	wall := time.Since(start)
 	if err != nil {
-		return sample{}, fmt.Errorf("run %s: %w\n%s", path, err, stderr.Bytes())
+		return sample{}, fmt.Errorf("run %s: %w\n%s", cmd.Path, err, stderr.Bytes())
 	}
 	return sample{wall: wall}.of(cmd.ProcessState), nil
 }

@@ -8,6 +8,8 @@
 //     recovery of the same base and WAL;
 //   - `redoubt recover` of the same, PostgreSQL's first start on the result
 //     included, against a copy of the base and PostgreSQL's recovery in it;
+//   - `redoubt snapshot create` of the same, against `pg_basebackup` with zstd of
+//     the server (-snapshots measures these alone);
 //   - verify on all cores against one, and spans side by side against one
 //     after another;
 //   - the memory that verify takes, under a cgroup's limit where there is one;
@@ -48,6 +50,7 @@ type settings struct {
 	rounds  int           // of the mixed workload
 	uploads int           // timed runs of each upload
 	backup  bool          // only the WAL backup is measured
+	keep    bool          // only snapshots are measured
 	redoubt string        // program to measure; empty: built from this checkout
 	only    string        // workloads whose title has this
 }
@@ -63,6 +66,7 @@ func main() {
 	flag.IntVar(&s.rounds, "rounds", 3, "rounds of the mixed workload")
 	flag.IntVar(&s.uploads, "uploads", 5, "timed runs of each upload")
 	flag.BoolVar(&s.backup, "backup", false, "measure the WAL backup only")
+	flag.BoolVar(&s.keep, "snapshots", false, "measure snapshots only")
 	flag.StringVar(&s.redoubt, "redoubt", "", "`PROGRAM` to measure (default: built from this checkout)")
 	flag.StringVar(&s.only, "only", "", "only workloads with these `WORDS` in their title")
 	flag.Parse()
@@ -106,12 +110,13 @@ func run(s settings) (err error) {
 		}
 		switch {
 		case s.backup:
+		case w.spans && s.keep:
 		case w.spans:
 			err = l.compareSpans(s)
 		default:
 			err = l.compare(h, waldump, s)
 		}
-		if err == nil && i == 0 {
+		if err == nil && i == 0 && !s.keep {
 			err = l.walBackup(h, s)
 		}
 		if err != nil {
@@ -130,6 +135,9 @@ func (l *history) compare(h *host, waldump string, s settings) error {
 		return err
 	}
 	fmt.Printf("\nWAL of %s: %.0f MB, %d records, %d images; base backup %.0f MB\n\n", l.title, mb(v.wal), v.records, v.images, mb(l.baseSize))
+	if s.keep {
+		return l.snapshots(h, s.redoubt, v, s.replays)
+	}
 	d, err := l.decoders(waldump, v, s.decodes)
 	if err != nil {
 		return err
@@ -151,7 +159,10 @@ func (l *history) compare(h *host, waldump string, s settings) error {
 		return err
 	}
 	printTable(os.Stdout, v.wal, v.records, d, w, r, m, p)
-	return l.memory(s.redoubt, v)
+	if err := l.memory(s.redoubt, v); err != nil {
+		return err
+	}
+	return l.snapshots(h, s.redoubt, v, s.replays)
 }
 
 // compareSpans measures a run over several spans.
