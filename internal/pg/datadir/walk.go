@@ -1,6 +1,10 @@
 package datadir
 
-import "redoubt/internal/pg"
+import (
+	"iter"
+
+	"redoubt/internal/pg"
+)
 
 // RelFile is one file of a relation fork: base/5/16384_vm.1 is segment 1 of
 // the visibility map of relation 16384.
@@ -27,4 +31,17 @@ type Visitor interface {
 	// SLRU segments, backup_label, tablespace_map, state of prepared transactions
 	// and replication origins, configuration. path is relative to the data directory.
 	File(path string, content []byte) error
+}
+
+// Selection is what is read of a source that cannot be read whole, besides
+// what is no relation.
+type Selection struct {
+	// Forks are those whose size is wanted, where they exist; Blocks says which
+	// blocks of one that has size blocks, ascending. nil: none.
+	Forks  []pg.RelFork
+	Blocks func(f pg.RelFork, size pg.BlockNumber) iter.Seq[pg.BlockNumber]
+	// SLRUs are pages that are wanted even from a source that does not deliver
+	// SLRUs with its files; MayLack says that their segments need not be there yet.
+	SLRUs   []pg.SLRUPage
+	MayLack bool
 }
