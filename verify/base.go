@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -15,16 +16,17 @@ func (r *run) filter() func(pg.RelFork, pg.BlockNumber) bool {
 	if r.Rel == nil && (r.Sample <= 0 || r.Sample >= 1) {
 		return nil
 	}
-	limit := uint64(math.MaxUint64)
-	if r.Sample > 0 && r.Sample < 1 {
-		limit = uint64(r.Sample * math.MaxUint64)
-	}
 	return func(f pg.RelFork, b pg.BlockNumber) bool {
 		if r.Rel != nil && f.RelFileLocator != *r.Rel {
 			return false
 		}
-		return limit == math.MaxUint64 || blockHash(f, b, r.Seed) < limit
+		return r.Sample <= 0 || chosen(f, b, r.Seed, r.Sample)
 	}
+}
+
+// chosen says whether a block is in a sample of a fraction of all blocks.
+func chosen(f pg.RelFork, b pg.BlockNumber, seed int64, fraction float64) bool {
+	return fraction >= 1 || fraction > 0 && blockHash(f, b, seed) < uint64(fraction*math.MaxUint64)
 }
 
 // blockHash spreads blocks evenly over 64 bits (the finaliser of splitmix64).
@@ -85,7 +87,7 @@ func (r *run) replayBase(ctx context.Context) error {
 	cfg.Filter = r.wanted
 	stage := "read WAL"
 	cfg.Progress = func(at pg.LSN) { r.walProgress(stage, span)(at) }
-	cfg.DetectDialect = true
+	cfg.DetectDialect, cfg.NameForks = true, sparse(r.Base) || sparse(r.Official)
 	r.a = native.New(cfg, r.WAL, native.Span{Range: span, TLI: r.base.TLI, Clean: r.clean})
 	scanned, err := r.a.Scan(ctx)
 	if scanned != nil {
@@ -94,7 +96,7 @@ func (r *run) replayBase(ctx context.Context) error {
 	if err != nil {
 		return r.walError(fmt.Sprintf("read WAL %s", span), err)
 	}
-	if err := r.baseConsistent(scanned); err != nil {
+	if err := errors.Join(r.sparseSpan(scanned), r.baseConsistent(scanned)); err != nil {
 		return err
 	}
 	if err := r.serverAvailable(ctx); err != nil {
@@ -149,7 +151,7 @@ func (r *run) walkBase(ctx context.Context) error {
 	if r.clean {
 		r.index.limit = r.out.Span.From
 	}
-	err := r.Base.Walk(p.ctx, lending{tee{r.a, r.index, &counter{run: r, stage: "read base"}}, p})
+	err := r.readBase(p.ctx, lending{tee{r.a, r.index, &counter{run: r, stage: "read base"}}, p})
 	if poolErr := p.wait(); poolErr != nil {
 		err = poolErr
 	}
@@ -168,6 +170,9 @@ func (r *run) walkBase(ctx context.Context) error {
 	r.a.SetBase(nativeBase(c))
 	return nil
 }
+
+// baseSums says whether checksums of the base's pages mean something.
+func (r *run) baseSums() bool { return r.baseControl.Checksums() && !r.base.Unsummed }
 
 // nativeBase is what redo must know of a side's pg_control.
 func nativeBase(c *datadir.Control) native.Base {

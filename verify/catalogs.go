@@ -35,7 +35,7 @@ type catalogSide struct {
 }
 
 func (r *run) replayedCatalogs() *catalogSide {
-	checksums := r.baseControl.Checksums()
+	checksums := r.baseSums()
 	return &catalogSide{
 		spool: r.spool, snap: r.Base, maps: r.ra.RelMaps(), relMap: r.ra.RelMap, fork: r.ra.Fork, page: r.ra.Page,
 		trust: func(b pg.Block, p native.Page) bool { return sane(p) && (p.Whole || !r.mismatched(b)) },
@@ -48,7 +48,7 @@ func (r *run) replayedCatalogs() *catalogSide {
 
 // officialCatalogs believes pg_xact as replayed, which the official one must equal.
 func (r *run) officialCatalogs() *catalogSide {
-	checksums := r.officialCtl.Checksums()
+	checksums := r.officialCtl.Checksums() && !r.official.Unsummed
 	return &catalogSide{
 		spool: r.spool, snap: r.Official, maps: r.rb.RelMaps(), relMap: r.rb.RelMap, fork: r.rb.Fork, page: r.rb.Page,
 		trust: func(_ pg.Block, p native.Page) bool { return sane(p) },
@@ -58,7 +58,7 @@ func (r *run) officialCatalogs() *catalogSide {
 }
 
 func (r *run) baseCatalogs() *catalogSide {
-	checksums := r.baseControl.Checksums()
+	checksums := r.baseSums()
 	var maps []native.RelMapKey
 	for k := range r.index.maps {
 		maps = append(maps, native.RelMapKey{Spc: k.spc, DB: k.db})

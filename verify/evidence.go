@@ -20,6 +20,7 @@ type evidence struct {
 	base      map[pg.Block][]byte
 	history   map[pg.Block]*blockHistory
 	owners    map[pg.LSN]native.EndedBy   // records that end at the official pages' LSNs
+	parted    map[pg.Block]divergence     // where official and replayed history part
 	elsewhere map[pg.Block]pg.Block       // blocks whose page lies in another block's place
 	liars     map[pg.Block]pg.BlockNumber // visibility map pages, and a heap block that contradicts each
 }
@@ -62,6 +63,9 @@ func (r *run) gather(ctx context.Context, mm []mismatch) (*evidence, error) {
 		return nil, err
 	}
 	if err := r.findOwners(ctx, mm, ev); err != nil {
+		return nil, err
+	}
+	if err := r.traces(ctx, mm, ev); err != nil {
 		return nil, err
 	}
 	if ev.elsewhere, err = r.findElsewhere(mm); err != nil {
@@ -132,6 +136,7 @@ func (r *run) explainBlock(m mismatch, ev *evidence) error {
 		return nil // equal after all, and nothing else speaks against it
 	}
 	if ev.known {
+		ev.addDivergence(m.Block, &d)
 		r.addPages(&d, m, official, replayed)
 		r.addRecords(&d, ev.history[m.Block])
 	}
@@ -172,7 +177,7 @@ func (r *run) addHistory(in *compare.Input, m mismatch, ev *evidence) error {
 // baseBad says that redo built on a page of the base that fails its checksum.
 // An online base may have torn pages, which the WAL replaces whole.
 func (r *run) baseBad(m mismatch, base page.Page) (bool, error) {
-	if !m.touched || !r.baseControl.Checksums() || base.ChecksumOK(m.Number) {
+	if !m.touched || !r.baseSums() || base.ChecksumOK(m.Number) {
 		return false, nil
 	}
 	var buf [pg.BlockSize]byte

@@ -30,6 +30,7 @@ type blockHistory struct {
 	base     page.Page         // the base's page, nil if there is none
 	end      []byte            // the last version, nil if it is not known
 	missing  bool              // a version of the span is not known
+	hashes   []uint64          // normal hashes of the versions, 0: not known; where the official side is Timed
 }
 
 // follow replays the span for the blocks that differ and holds their official
@@ -61,7 +62,7 @@ func (r *run) newHistory(m mismatch, official, base page.Page) *blockHistory {
 	if len(base) != pg.BlockSize {
 		return h
 	}
-	if r.base.Online && r.baseControl.Checksums() && !base.ChecksumOK(m.Number) {
+	if r.base.Online && r.baseSums() && !base.ChecksumOK(m.Number) {
 		h.missing = true
 		return h
 	}
@@ -136,6 +137,7 @@ func (f *follower) version(v *native.Version) error {
 	}
 	if !h.cut {
 		h.touches, h.ordinals = append(h.touches, v.Touch), append(h.ordinals, ordinal)
+		f.hash(h, v)
 		if f.held++; f.held > maxTouches {
 			f.giveUp()
 		}
@@ -152,7 +154,19 @@ func (f *follower) giveUp() {
 		}
 	}
 	f.held -= len(most.touches)
-	most.touches, most.ordinals, most.cut = nil, nil, true
+	most.touches, most.ordinals, most.hashes, most.cut = nil, nil, nil, true
+}
+
+// hash keeps the hash of a version where the official side knows the past.
+func (f *follower) hash(h *blockHistory, v *native.Version) {
+	if _, ok := f.Official.(Timed); !ok {
+		return
+	}
+	sum := uint64(0)
+	if v.Page != nil {
+		sum = f.hashOf(v.Block, v.Page)
+	}
+	h.hashes = append(h.hashes, sum)
 }
 
 // diverges says which record is the first that is missing from the official

@@ -151,7 +151,7 @@ func (r *run) endOf(xid pg.XID) (ending, error) {
 		return aborted, nil
 	case state != compare.XactUnknown || r.mayBePrepared(xid):
 		return unknownEnd, nil
-	case r.ra.EndedByRestart(xid) || !r.official.Online:
+	case r.ra.EndedByRestart(xid) || !r.official.Online && !r.official.Running:
 		return aborted, nil
 	}
 	return unknownEnd, nil

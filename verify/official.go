@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"redoubt/compare"
@@ -44,7 +45,7 @@ func (r *run) compareOfficial(ctx context.Context) error {
 	if err := r.serveOfficial(ctx); err != nil {
 		return err
 	}
-	if err := side.replayed(); err != nil {
+	if err := errors.Join(side.replayed(), r.reread(ctx)); err != nil {
 		return err
 	}
 	if err := r.relations(ctx, side); err != nil {
@@ -67,10 +68,10 @@ type officialSide struct {
 func (r *run) walkOfficial(ctx context.Context) (*officialSide, error) {
 	p := newPool(ctx, r.Native.Workers)
 	s := &officialSide{
-		run: r, pool: p, checksums: r.baseControl.Checksums(),
+		run: r, pool: p, checksums: r.baseControl.Checksums() && !r.official.Unsummed,
 		slrus: make(map[pg.SLRUPage][]byte), seenSLRU: make(map[pg.SLRUPage]bool), tails: make(map[pg.RelFork]int),
 	}
-	err := r.Official.Walk(p.ctx, lending{tee{r.b, s, &counter{run: r, stage: "compare"}}, p})
+	err := r.readOfficial(p.ctx, lending{tee{r.b, s, &counter{run: r, stage: "compare"}}, p})
 	if poolErr := p.wait(); poolErr != nil {
 		err = poolErr
 	}

@@ -36,15 +36,18 @@ func (r *run) relations(ctx context.Context, s *officialSide) error {
 			continue
 		}
 		names[f.RelFileLocator] = true
-		if err := r.size(s, f.RelFork); err != nil {
+		if err := r.size(ctx, s, f.RelFork); err != nil {
 			return err
 		}
 	}
 	for _, f := range a {
+		if r.asked != nil && !r.asked[f.RelFork] {
+			continue // nobody knows whether the official side has it
+		}
 		if _, both := r.rb.Fork(f.RelFork); both || r.leftOut(f.RelFork) || !r.relWanted(f.RelFileLocator) {
 			continue
 		}
-		if err := r.size(s, f.RelFork); err != nil {
+		if err := r.size(ctx, s, f.RelFork); err != nil {
 			return err
 		}
 	}
@@ -70,7 +73,7 @@ func (r *run) leftOut(f pg.RelFork) bool { return r.whyLeftOut(f) != "" }
 func (r *run) relWanted(rel pg.RelFileLocator) bool { return r.Rel == nil || *r.Rel == rel }
 
 // size compares the length of one fork on both sides.
-func (r *run) size(s *officialSide, f pg.RelFork) error {
+func (r *run) size(ctx context.Context, s *officialSide, f pg.RelFork) error {
 	in := compare.SizeInput{
 		Rel: f, Major: r.out.Postgres.Major, Official: compare.NoFile, Replayed: compare.NoFile, TornTail: s.tails[f],
 	}
@@ -96,7 +99,7 @@ func (r *run) size(s *officialSide, f pg.RelFork) error {
 		in.BloomInit = t != nil && t.bloomInit
 	} else {
 		for b := pg.BlockNumber(max(in.Official, 0)); b < fa.Size && in.BlankBeyond; b++ {
-			blank, err := r.replayedBlank(f, fa.BaseBlocks, b)
+			blank, err := r.replayedBlank(ctx, f, fa.BaseBlocks, b)
 			if err != nil {
 				return err
 			}
@@ -130,7 +133,7 @@ func (r *run) disown() {
 	r.sizes = nil
 	for _, s := range sizes {
 		_, dropped := r.ra.Dropped(s.RelFileLocator)
-		s.in.Nobody = r.orphans[s.RelFileLocator] && s.in.Replayed == compare.NoFile && !r.ra.Restarted() && !r.official.Online
+		s.in.Nobody = r.orphans[s.RelFileLocator] && s.in.Replayed == compare.NoFile && !r.ra.Restarted() && !r.official.Online && !r.official.Running
 		if dropped || s.in.Nobody {
 			r.orphans[s.RelFileLocator] = false
 		}
@@ -139,7 +142,7 @@ func (r *run) disown() {
 }
 
 // replayedBlank says whether a block that only the replayed side has says nothing.
-func (r *run) replayedBlank(f pg.RelFork, baseBlocks, b pg.BlockNumber) (bool, error) {
+func (r *run) replayedBlank(ctx context.Context, f pg.RelFork, baseBlocks, b pg.BlockNumber) (bool, error) {
 	var buf [pg.BlockSize]byte
 	p, err := r.replayedPage(f, b, buf[:])
 	switch {
@@ -149,6 +152,10 @@ func (r *run) replayedBlank(f pg.RelFork, baseBlocks, b pg.BlockNumber) (bool, e
 		return compare.Blank(page.Page(p.Bytes), f), nil
 	case b >= baseBlocks:
 		return true, nil
+	}
+	if sparse(r.Base) { // it was not read, or its hash says no more than its page
+		read, err := fetchOne(ctx, r.Base, pg.Block{RelFork: f, Number: b})
+		return err == nil && (read == nil || page.Page(read).IsZero()), err
 	}
 	h, ok := r.index.hash(f, b)
 	return !ok || h == zeroHash, nil

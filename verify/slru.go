@@ -130,6 +130,9 @@ func (r *run) slruPairs(s *officialSide) ([]*slruPair, error) {
 		pages[p] = true
 	}
 	for slru := range pg.SLRU(pg.NumSLRUs) {
+		if o, ok := r.Official.(Sparse); ok && !o.Keeps(slru) {
+			continue
+		}
 		for _, n := range slices.Concat(r.replayedSLRUs(slru), r.rb.SLRUPages(slru)) {
 			p := pg.SLRUPage{SLRU: slru, Page: n}
 			if !s.seenSLRU[p] || s.b.TouchedSLRU(p) {
@@ -138,6 +141,9 @@ func (r *run) slruPairs(s *officialSide) ([]*slruPair, error) {
 		}
 	}
 	for p := range r.index.slrus {
+		if o, ok := r.Official.(Sparse); ok && !o.Keeps(p.SLRU) {
+			continue
+		}
 		if _, counts := r.baseSLRU(p); counts && !s.seenSLRU[p] {
 			pages[p] = true
 		}

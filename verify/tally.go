@@ -43,6 +43,13 @@ func (t *forkTally) taint(m pg.RmgrID, n int64) {
 	t.tainted[m] += n
 }
 
+// add adds to the tally of one fork.
+func (t *tally) add(f pg.RelFork, part forkTally) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.fork(f).add(&part)
+}
+
 // mismatch is a block that differs, or is evidence by itself.
 type mismatch struct {
 	pg.Block

@@ -57,6 +57,12 @@ type Meta struct {
 	// Consistent is the LSN from which an online snapshot may be judged, where
 	// it is known without reading WAL; 0 if it is not.
 	Consistent pg.LSN
+	// Running says of a snapshot of exactly Redo that its server went on:
+	// transactions may be under way.
+	Running bool
+	// Unsummed says that its pages' checksums mean nothing: they are not those
+	// that a server wrote to a disk.
+	Unsummed bool
 }
 
 // Options say what to verify.
@@ -66,11 +72,14 @@ type Options struct {
 	From, To       pg.LSN // 0: the base's own, the official side's own
 	Rel            *pg.RelFileLocator
 	Sample         float64 // fraction of blocks, 0 or 1: all
-	Seed           int64   // of Sample
-	Native         native.Config
-	Engine         string        // what replays: EngineNative (default), EngineServer, EngineBoth
-	Confirm        bool          // a server replays the span, too, if there are critical discrepancies
-	Server         server.Config // how servers are run, where one is
+	Seed           int64   // of Sample and Untouched
+	// Untouched is the fraction of the blocks that no WAL touches which is read
+	// of both sides where these are Sparse; others are read whole anyway.
+	Untouched float64
+	Native    native.Config
+	Engine    string        // what replays: EngineNative (default), EngineServer, EngineBoth
+	Confirm   bool          // a server replays the span, too, if there are critical discrepancies
+	Server    server.Config // how servers are run, where one is
 	// AcceptUnproven lets spans of WAL dialects be clean whose redo was made from
 	// published definitions only (wal.Dialect.Proven).
 	AcceptUnproven bool
@@ -121,10 +130,13 @@ type run struct {
 	found          []finding.Discrepancy
 	pages          map[finding.Severity]int // discrepancies that carry their pages
 	witness        witness
-	undecided      int64             // records that fit several dialects, where nothing decides
-	disputed       map[pg.Block]bool // blocks on which the engines differ
-	stopped        *failedServer     // the server stopped at a record
-	unwitnessed    []string          // what the second engine could not do
+	undecided      int64               // records that fit several dialects, where nothing decides
+	disputed       map[pg.Block]bool   // blocks on which the engines differ
+	stopped        *failedServer       // the server stopped at a record
+	unwitnessed    []string            // what the second engine could not do
+	asked          map[pg.RelFork]bool // forks of a Sparse official side that were asked for
+	known          int64               // blocks of the official forks that were asked for
+	traced         int                 // blocks whose official past was asked for
 }
 
 // sizeFinding is a relation fork whose size differs, or that one side lacks.
@@ -261,6 +273,9 @@ func (r *run) meta(ctx context.Context) (err error) {
 	}
 	r.out.Postgres.Major = max(r.base.Major, r.official.Major)
 	r.setSystemID(max(r.base.SystemID, r.official.SystemID))
+	if err := r.sparseFits(); err != nil {
+		return err
+	}
 	return r.sameCluster()
 }
 

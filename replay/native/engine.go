@@ -3,8 +3,10 @@ package native
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
@@ -38,6 +40,9 @@ type Config struct {
 	// Extensions is the redo of resource managers that PostgreSQL itself has
 	// not; the blocks of all others are tainted.
 	Extensions redo.Extensions
+	// NameForks lets Scan also learn which relations the WAL makes, drops or
+	// cuts without touching a block of them, for TouchedForks.
+	NameForks bool
 }
 
 // Span is what an Engine replays: records that start in [From, To).
@@ -62,6 +67,7 @@ type Engine struct {
 
 	touched map[pg.RelFork]*touch
 	keepDB  map[dbKey]bool
+	named   map[pg.RelFork]bool // forks that records make, drop or cut, with Config.NameForks
 
 	rels          map[pg.RelFork]*relation
 	recentRels    recent[relation] // of rels
@@ -168,6 +174,38 @@ func (e *Engine) Needs(f pg.RelFork, b pg.BlockNumber) bool {
 	t := e.touched[f]
 	return t != nil && t.need.has(b) || e.keepDB[dbKey{f.Spc, f.DB}]
 }
+
+// TouchedForks lists, sorted, the relation forks that the span's WAL
+// references or implies a block of, or makes, drops or cuts (Config.NameForks).
+func (e *Engine) TouchedForks() []pg.RelFork {
+	var out []pg.RelFork
+	for f := range e.touched {
+		if _, slru := slruOf(f); !slru && !e.named[f] {
+			out = append(out, f)
+		}
+	}
+	out = slices.AppendSeq(out, maps.Keys(e.named))
+	slices.SortFunc(out, pg.RelFork.Compare)
+	return out
+}
+
+// TouchesFork reports whether the span's WAL references or implies a block of
+// the fork, or names it (Config.NameForks).
+func (e *Engine) TouchesFork(f pg.RelFork) bool { return e.touched[f] != nil || e.named[f] }
+
+// TouchedSLRUs lists the SLRU pages that the span's WAL writes, sorted.
+func (e *Engine) TouchedSLRUs() (out []pg.SLRUPage) {
+	for s := range pg.SLRU(pg.NumSLRUs) {
+		e.EachTouched(slruFork(s), func(b pg.BlockNumber) {
+			out = append(out, pg.SLRUPage{SLRU: s, Page: uint32(b)})
+		})
+	}
+	return out
+}
+
+// CopiesDatabases reports whether the span copies a database file by file:
+// then all of it is needed, whatever TouchedForks says.
+func (e *Engine) CopiesDatabases() bool { return len(e.keepDB) > 0 }
 
 // EachTouched calls fn for every block of a fork that the span's WAL
 // references or implies, ascending.

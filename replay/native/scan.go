@@ -61,7 +61,7 @@ func (e *Engine) Scan(ctx context.Context) (*Scanned, error) {
 // forgetTouched lets Scan begin with nothing learned.
 func (e *Engine) forgetTouched() {
 	e.touched, e.recentTouched = make(map[pg.RelFork]*touch), recent[touch]{}
-	e.keepDB = make(map[dbKey]bool)
+	e.keepDB, e.named = make(map[dbKey]bool), make(map[pg.RelFork]bool)
 }
 
 // scanAs is Scan in the engine's dialect.
@@ -167,6 +167,9 @@ func (e *Engine) wanted(f pg.RelFork, b pg.BlockNumber) bool {
 
 // touchOthers notes what records do beside their block references.
 func (e *Engine) touchOthers(r *wal.Record, out *Scanned) error {
+	if err := e.nameForks(r); err != nil {
+		return err
+	}
 	switch r.Rmgr {
 	case pg.RmgrStorage:
 		t, ok, err := wal.DecodeSmgrTruncate(r)
@@ -192,6 +195,41 @@ func (e *Engine) touchOthers(r *wal.Record, out *Scanned) error {
 		out.BackupEnds = append(out.BackupEnds, BackupEnd{Start: start, End: r.End})
 	}
 	return nil
+}
+
+// nameForks notes the relations that a record makes, drops or cuts.
+func (e *Engine) nameForks(r *wal.Record) error {
+	if !e.cfg.NameForks {
+		return nil
+	}
+	switch r.Rmgr {
+	case pg.RmgrTransaction:
+		x, ok, err := wal.DecodeXact(r)
+		if err != nil || !ok {
+			return err
+		}
+		for _, rel := range x.DroppedRels {
+			e.nameAll(rel)
+		}
+	case pg.RmgrStorage:
+		if t, ok, err := wal.DecodeSmgrTruncate(r); err != nil || ok {
+			e.nameAll(t.Rel)
+			return err
+		}
+		f, ok, err := wal.DecodeSmgrCreate(r)
+		if err != nil || !ok {
+			return err
+		}
+		e.nameAll(f.RelFileLocator)
+	}
+	return nil
+}
+
+// nameAll notes the forks that are compared.
+func (e *Engine) nameAll(rel pg.RelFileLocator) {
+	for _, fork := range []pg.ForkNumber{pg.MainFork, pg.VMFork, pg.InitFork} {
+		e.named[pg.RelFork{RelFileLocator: rel, Fork: fork}] = true
+	}
 }
 
 // FindBackupEnd looks for the record that ends the online backup that started at
