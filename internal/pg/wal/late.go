@@ -4,38 +4,74 @@ import "redoubt/internal/pg"
 
 // A timeline of Neon begins in the middle of a segment: the server that began
 // it was given a data directory and the LSN to go on at, and what the segment
-// should hold before is zeros, the header of the page included. A first
-// segment looks like that:
+// should hold before is not there. A first segment looks like one of these; the
+// second since safekeepers make headers up for the programs that read WAL, with
+// a record that ends where the first real one begins (generate_wal_segment in
+// Neon's postgres_ffi/src/xlog_utils.rs):
 //
 //	zeros … | page: zeros, first record, second record … | page header, …
 //	        ^ no header                                  ^ the first header there is
 //
+//	long header, zeros | zeros … | header, zeros, first record … | page header, …
+//	                               ^ says that a record goes on up to the first one
+//
 // The first record's xl_prev names the last one before, which is not there.
 
+// begun is where WAL begins behind what is missing.
+type begun struct {
+	at     pg.LSN // the first record or, if exact is false, the page that it is on
+	exact  bool
+	header bool // the page has one
+}
+
 // lateStart is where the first record is that follows from behind zeros: from
-// an LSN within the first page that is not all zeros, or on that page's start
-// if it has a header, which then says what it begins with. ok is false if
-// there is nothing but zeros up to the end of from's segment, or if what is
-// before from on its page is none.
-func (r *Reader) lateStart(from pg.LSN) (at pg.LSN, header, ok bool, err error) {
+// an LSN within the first page that holds more than zeros and a made-up header.
+// ok is false if there is none up to the end of from's segment, or if what is
+// before from on its page is a record.
+func (r *Reader) lateStart(from pg.LSN) (b begun, ok bool, err error) {
 	end := (pg.SegmentOf(from, r.cfg.SegmentSize) + 1).Start(r.cfg.SegmentSize)
 	for page := pageOf(from); page < end; page += PageSize {
-		b, err := r.rawPage(page)
+		raw, err := r.rawPage(page)
 		if err != nil {
-			return 0, false, false, err
+			return b, false, err
 		}
-		first := firstByte(b)
-		switch {
-		case first == PageSize:
+		first := firstByte(raw)
+		if first == PageSize || r.bareHeader(page, raw) {
 			continue
-		case page+pg.LSN(first) < from && page == pageOf(from):
-			return 0, false, false, nil
-		case first < r.headerSize(page):
-			return page, true, true, nil
 		}
-		return page + pg.LSN(first), false, true, nil
+		if at := r.madeUp(page, raw); at != 0 {
+			return begun{at, true, true}, at > from || page != pageOf(from), nil
+		}
+		switch {
+		case page+pg.LSN(first) < from && page == pageOf(from):
+			return b, false, nil
+		case first < r.headerSize(page):
+			return begun{page, false, true}, true, nil
+		}
+		return begun{page + pg.LSN(first), true, false}, true, nil
 	}
-	return 0, false, false, nil
+	return b, false, nil
+}
+
+// bareHeader reports whether a segment's first page is a header and zeros, as
+// safekeepers make it where the timeline begins on a later page.
+func (r *Reader) bareHeader(at pg.LSN, page []byte) bool {
+	h, err := ParsePageHeader(page)
+	return err == nil && h.Long() && !h.Continues() && h.check(at, r.cfg.SegmentSize) == nil && isZero(page[h.Size():])
+}
+
+// madeUp is where the first record begins on a page on which a safekeeper made
+// up the end of one before it, of zeros; 0 if the page is no such one.
+func (r *Reader) madeUp(at pg.LSN, page []byte) pg.LSN {
+	h, err := ParsePageHeader(page)
+	if err != nil || !h.Continues() || h.check(at, r.cfg.SegmentSize) != nil {
+		return 0
+	}
+	end := uint64(h.Size()) + maxAlign(uint64(h.RemLen))
+	if end >= PageSize || !isZero(page[h.Size():end]) || isZero(page[end:]) {
+		return 0
+	}
+	return at + pg.LSN(end)
 }
 
 // firstByte is where the first record or header in b begins, len(b) if b is
@@ -77,16 +113,20 @@ func (r *Reader) skipMissing() error {
 		return err
 	}
 	off := int(r.cfg.Start - pageOf(r.cfg.Start))
-	if off < r.headerSize(pageOf(r.cfg.Start)) || !isZero(page[:min(off+recordHeaderSize, PageSize)]) {
+	size := r.headerSize(pageOf(r.cfg.Start))
+	if off < size || !isZero(page[size:min(off+recordHeaderSize, PageSize)]) {
 		return nil
 	}
-	at, header, ok, err := r.lateStart(r.cfg.Start)
+	if !isZero(page[:size]) && r.madeUp(pageOf(r.cfg.Start), page) <= r.cfg.Start && !r.bareHeader(pageOf(r.cfg.Start), page) {
+		return nil
+	}
+	b, ok, err := r.lateStart(r.cfg.Start)
 	if err != nil || !ok {
 		return err
 	}
-	r.late, r.prev, r.next = at, r.cfg.Start, at
-	if !header {
-		r.headlessAt = at
+	r.late, r.prev, r.next = b.at, r.cfg.Start, b.at
+	if !b.header {
+		r.headlessAt = b.at
 	}
 	return nil
 }
@@ -94,15 +134,32 @@ func (r *Reader) skipMissing() error {
 // skipZeros moves FindFirst's start behind the zeros that a timeline of Neon's
 // begins with.
 func (r *Reader) skipZeros() error {
-	at, header, ok, err := r.lateStart(pageOf(r.cfg.Start))
-	if err != nil || !ok || at == pageOf(r.cfg.Start) {
+	b, ok, err := r.lateStart(pageOf(r.cfg.Start))
+	if err != nil || !ok || b.at == pageOf(r.cfg.Start) || r.goesOn(b) {
 		return err
 	}
-	r.late, r.cfg.Start = at, at
-	if !header {
-		r.cfg.FindFirst, r.headlessAt, r.next = false, at, at
+	r.late, r.cfg.Start = b.at, b.at
+	if b.exact {
+		r.cfg.FindFirst, r.next = false, b.at
+	}
+	if !b.header {
+		r.headlessAt = b.at
 	}
 	return nil
+}
+
+// goesOn reports whether what looks made up on the first page may as well be
+// the end of a record that happens to be zeros: findFirst skips both.
+func (r *Reader) goesOn(b begun) bool {
+	if !b.header || pageOf(b.at) != pageOf(r.cfg.Start) {
+		return false
+	}
+	raw, err := r.rawPage(pageOf(b.at))
+	if err != nil {
+		return false
+	}
+	h, err := ParsePageHeader(raw)
+	return err == nil && h.RemLen > 0
 }
 
 // Late is where the records begin if there are zeros before, where there

@@ -1,6 +1,7 @@
 package wal_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"slices"
 	"testing"
@@ -61,6 +62,88 @@ func TestLateStart(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// madeUp puts the headers before a first record that safekeepers make up.
+func madeUp(b *builder, data []byte, at pg.LSN) []byte {
+	data = slices.Clone(data)
+	clear(data[:at-b.start])
+	header := func(page pg.LSN, size int) {
+		p := data[page-b.start:]
+		copy(p[:size], b.bytes()[page-b.start:])
+		info, left := uint16(0), uint32(0)
+		if size == wal.LongHeaderSize {
+			info = 2
+		}
+		if at > page && at < page+wal.PageSize {
+			info |= 1
+			left = uint32(at-page) - uint32(size)
+		}
+		binary.LittleEndian.PutUint16(p[2:], info)
+		binary.LittleEndian.PutUint32(p[16:], left)
+	}
+	header(b.start, wal.LongHeaderSize)
+	if page := at &^ (wal.PageSize - 1); page != b.start {
+		header(page, wal.ShortHeaderSize)
+	}
+	return data
+}
+
+// TestMadeUpStart reads timelines that begin behind headers that a safekeeper
+// made up: on the first page and on a later one, and right behind a header.
+func TestMadeUpStart(t *testing.T) {
+	b := newBuilder(17, pg.MinSegmentSize)
+	for range 200 {
+		b.noop(130)
+	}
+	b.fill(wal.PageSize - wal.ShortHeaderSize) // the next record begins right behind a header
+	behind := len(b.lsns)
+	for range 300 {
+		b.noop(130)
+	}
+	for _, first := range []int{0, 1, 30, 100, 150, behind} {
+		at := b.lsns[first]
+		data := madeUp(b, b.bytes(), at)
+		cfgs := map[string]wal.Config{
+			"from its first record":    {Start: at},
+			"from the segment's start": {Start: b.start, FindFirst: true, MayBeginLate: true},
+		}
+		if first > 0 {
+			cfgs["from the record before"] = wal.Config{Start: b.lsns[first-1]}
+		}
+		for name, cfg := range cfgs {
+			for _, chunk := range []int{int(b.segment), wal.PageSize} {
+				cfg.SegmentSize = b.segment
+				r := wal.NewReader(pagesOf(b.start, data, b.segment, chunk), cfg)
+				recs, err := read(r)
+				if len(recs) != len(b.lsns)-first || recs[0].LSN != at || !isEnd(err, wal.EndZeroLength, 0) && !isEnd(err, wal.EndZeroPage, 0) {
+					t.Errorf("%d %s: %d records of %d, then %v", first, name, len(recs), len(b.lsns)-first, err)
+				}
+			}
+		}
+		if first > 1 {
+			recs, err := read(wal.NewReader(inMemory(b.start, data), wal.Config{Start: b.lsns[first-2], SegmentSize: b.segment}))
+			if len(recs) > 0 || err == nil {
+				t.Errorf("%d from two records before: %d records, then %v", first, len(recs), err)
+			}
+		}
+	}
+}
+
+// TestRecordOfZerosIsNoLateStart: a record whose end is zeros, at the start of
+// an archive's oldest segment, is nothing of Neon's.
+func TestRecordOfZerosIsNoLateStart(t *testing.T) {
+	b := newBuilder(17, pg.MinSegmentSize)
+	b.fill(40)
+	b.add(pg.RmgrXLOG, 0x20, 0, append([]byte{254, 0x40, 0x1F, 0, 0}, make([]byte, 8000)...))
+	b.noop(100)
+	data := b.bytes()
+	page := b.lsns[len(b.lsns)-1] &^ (wal.PageSize - 1)
+	r := wal.NewReader(pagesOf(b.start, data, b.segment, wal.PageSize), wal.Config{Start: page, FindFirst: true, MayBeginLate: true, SegmentSize: b.segment})
+	recs, _ := read(r)
+	if len(recs) != 1 || r.Late() != 0 {
+		t.Errorf("%d records, late %s", len(recs), r.Late())
 	}
 }
 

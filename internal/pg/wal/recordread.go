@@ -71,7 +71,7 @@ func (r *Reader) recordStart() (pg.LSN, error) {
 	switch {
 	case lsn < first:
 		return 0, &EndError{lsn, EndBadRecordHeader, fmt.Sprintf("a record starts at %s at the earliest on this page", first)}
-	case lsn == first && r.header.Continues():
+	case lsn == first && r.header.Continues() && !(r.header.RemLen == 0 && (lsn == r.late || lsn == r.cfg.Start)): // made up: see late.go
 		return 0, &EndError{at, EndBadPage, "the page begins with the rest of a record where a new one is expected"}
 	}
 	return lsn, nil
