@@ -23,6 +23,7 @@ type pageFlags struct {
 	output
 	base, wal, official string
 	layout, cluster     string
+	pages               string
 	rel, fork           string
 	block               int64
 	to, at, diff        string
@@ -56,7 +57,8 @@ there is no such block; 3 the WAL is not all there.`,
 	fl.StringVar(&f.base, "base", "", "location of the pages the history starts from")
 	fl.StringVar(&f.wal, "wal", "", "location of the WAL")
 	fl.StringVar(&f.official, "official", "", "location of pages to hold against the history")
-	fl.StringVar(&f.layout, "layout", "auto", "how the WAL lies there: auto, plain or redoubt")
+	fl.StringVar(&f.layout, "layout", "auto", "how the WAL lies there: auto, plain, redoubt or neon")
+	fl.StringVar(&f.pages, "neon-pages", "", neonPagesUsage)
 	fl.StringVar(&f.cluster, "cluster", "", "TENANT/TIMELINE, where the WAL's location holds several")
 	fl.StringVar(&f.rel, "rel", "", "the relation: TABLESPACE/DATABASE/RELFILENODE")
 	fl.StringVar(&f.fork, "fork", "main", "its fork: main, vm or init")
@@ -167,7 +169,7 @@ func (f *pageFlags) run(cmd *cobra.Command) (err error) {
 			query.OfficialFrom = official.Redo
 		}
 	}
-	t, store, err := openTimeline(ctx, f.wal, f.layout, f.cluster)
+	t, store, err := openTimeline(ctx, f.wal, f.layout, f.cluster, f.pages)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ type recoverFlags struct {
 	output
 	base, wal       string
 	layout, cluster string
+	pages           string
 	tli             uint32
 	toDir           string
 	to, toTime      string
@@ -88,7 +89,8 @@ Its token is read from --token-file or $REDOUBT_TOKEN.`,
 	f.output.flags(cmd)
 	fl.StringVar(&f.base, "base", "", "location of the base backup or data directory to start from")
 	fl.StringVar(&f.wal, "wal", "", "location of the WAL")
-	fl.StringVar(&f.layout, "layout", "auto", "how the WAL lies there: auto, plain or redoubt")
+	fl.StringVar(&f.layout, "layout", "auto", "how the WAL lies there: auto, plain, redoubt or neon")
+	fl.StringVar(&f.pages, "neon-pages", "", neonPagesUsage)
 	fl.StringVar(&f.cluster, "cluster", "", "TENANT/TIMELINE, where the WAL's location holds several")
 	fl.Uint32Var(&f.tli, "tli", 0, "PostgreSQL's timeline number to follow (default: the newest)")
 	fl.StringVar(&f.toDir, "to-dir", "", "the data directory to make: empty, not there yet, or the unfinished one of this command")
@@ -258,7 +260,7 @@ func parseSpaces(values []string) (map[pg.OID]string, error) {
 
 // openWAL opens the WAL of the history that is recovered.
 func (f *recoverFlags) openWAL(ctx context.Context, c *recovery.Config) (closeIt func() error, err error) {
-	t, store, err := openTimeline(ctx, f.wal, f.layout, f.cluster)
+	t, store, err := openTimeline(ctx, f.wal, f.layout, f.cluster, f.pages)
 	if err != nil {
 		return nil, err
 	}

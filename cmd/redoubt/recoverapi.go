@@ -86,7 +86,7 @@ func (f *recoverFlags) remoteRequest(cmd *cobra.Command) (in api.RecoverRequest,
 	if err := f.output.check(); err != nil {
 		return in, err
 	}
-	for _, name := range []string{"base", "wal", "to-dir", "to", "layout", "cluster", "tli", "engine", "memory", "workers", "scratch", "tablespace-mapping"} {
+	for _, name := range []string{"base", "wal", "to-dir", "to", "layout", "neon-pages", "cluster", "tli", "engine", "memory", "workers", "scratch", "tablespace-mapping"} {
 		if cmd.Flags().Changed(name) {
 			return in, fmt.Errorf("--%s does not go with --api: the server's configuration says it, or there is another flag: see redoubt recover --help", name)
 		}

@@ -69,7 +69,7 @@ was acknowledged in its ledger (redoubt ack) does not count.`,
 	f.output.flags(cmd)
 	fl.StringVarP(&f.config, "config", "c", "", "configuration file: scan its sources")
 	fl.StringVar(&f.wal, "wal", "", "location of the WAL")
-	fl.StringVar(&f.layout, "layout", "auto", "how the WAL lies there: auto, plain or redoubt")
+	fl.StringVar(&f.layout, "layout", "auto", "how the WAL lies there: auto, plain, redoubt or neon")
 	fl.StringVar(&f.cluster, "cluster", "", "TENANT, TIMELINE or TENANT/TIMELINE: only these (default: all)")
 	fl.StringVar(&f.from, "from", "", "LSN from which segments are expected")
 	fl.StringVar(&f.to, "to", "", "LSN up to which segments are expected, exclusive")

@@ -84,6 +84,10 @@ func tenantOf(src config.Source) string {
 }
 
 func openArchive(ctx context.Context, location, layout, tenant, timeline string) (*archive.Archive, *storage.Store, error) {
+	return openArchiveWith(ctx, location, layout, archive.Options{Tenant: tenant, Timeline: timeline})
+}
+
+func openArchiveWith(ctx context.Context, location, layout string, opt archive.Options) (*archive.Archive, *storage.Store, error) {
 	l, err := archive.ParseLayout(layout)
 	if err != nil {
 		return nil, nil, err
@@ -92,7 +96,7 @@ func openArchive(ctx context.Context, location, layout, tenant, timeline string)
 	if err != nil {
 		return nil, nil, err
 	}
-	a, err := archive.Open(ctx, store, l, archive.Options{Tenant: tenant, Timeline: timeline})
+	a, err := archive.Open(ctx, store, l, opt)
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())
 	}

@@ -25,6 +25,7 @@ type verifyFlags struct {
 	output
 	base, wal, official string
 	layout, cluster     string
+	pages               string
 	from, to, rel       string
 	engine, confirm     string
 	pgBin               []string
@@ -69,7 +70,8 @@ pg_basebackup wrote. Both are only read.`,
 	fl.StringVar(&f.base, "base", "", "location of the pages the span starts from")
 	fl.StringVar(&f.wal, "wal", "", "location of the WAL")
 	fl.StringVar(&f.official, "official", "", "location of the pages the span's end is compared with")
-	fl.StringVar(&f.layout, "layout", "auto", "how the WAL lies there: auto, plain or redoubt")
+	fl.StringVar(&f.layout, "layout", "auto", "how the WAL lies there: auto, plain, redoubt or neon")
+	fl.StringVar(&f.pages, "neon-pages", "", neonPagesUsage)
 	fl.StringVar(&f.cluster, "cluster", "", "TENANT/TIMELINE, where the WAL's location holds several")
 	fl.StringVar(&f.from, "from", "", "LSN of the span's start (default: the base's redo start)")
 	fl.StringVar(&f.to, "to", "", "LSN of the span's end, exclusive (default: the official side's own)")
@@ -106,7 +108,7 @@ func (f *verifyFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, official.Close()) }()
-	t, store, err := openTimeline(ctx, f.wal, f.layout, f.cluster)
+	t, store, err := openTimeline(ctx, f.wal, f.layout, f.cluster, f.pages)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 type waldumpFlags struct {
 	output
 	layout, cluster string
+	pages           string
 	from, to        string
 	rmgrs           []string
 	rel, fork       string
@@ -50,7 +51,8 @@ fits --rel, --fork and --block if it fits all three of them.`,
 	}
 	fl := cmd.Flags()
 	f.output.flags(cmd)
-	fl.StringVar(&f.layout, "layout", "auto", "how the WAL lies there: auto, plain or redoubt")
+	fl.StringVar(&f.layout, "layout", "auto", "how the WAL lies there: auto, plain, redoubt or neon")
+	fl.StringVar(&f.pages, "neon-pages", "", neonPagesUsage)
 	fl.StringVar(&f.cluster, "cluster", "", "TENANT/TIMELINE, where a location holds several")
 	fl.StringVar(&f.from, "from", "", "LSN to start at (default: the first record there is)")
 	fl.StringVar(&f.to, "to", "", "LSN to stop before (default: the end of the WAL)")
@@ -154,7 +156,7 @@ func (f *waldumpFlags) dump(ctx context.Context, loc string, d *dump) (err error
 			f.layout = "plain"
 		}
 	}
-	t, store, err := openTimeline(ctx, dir, f.layout, f.cluster)
+	t, store, err := openTimeline(ctx, dir, f.layout, f.cluster, f.pages)
 	if err != nil {
 		return err
 	}
@@ -274,15 +276,24 @@ func later(ctx context.Context, t *archive.Timeline, src *archive.Source, at pg.
 	return "", nil
 }
 
+// firstSegment is where the first segment begins or, where there is no whole
+// one, the first that is partial.
 func firstSegment(ctx context.Context, t *archive.Timeline, size int64) (pg.LSN, error) {
-	first := ^pg.LSN(0)
+	none := ^pg.LSN(0)
+	whole, partial := none, none
 	for e, err := range t.List(ctx) {
 		if err != nil {
 			return 0, err
 		}
-		if e.Kind == wal.SegmentFile {
-			first = min(first, e.Segment.Start(size))
+		switch e.Kind {
+		case wal.SegmentFile:
+			whole = min(whole, e.Segment.Start(size))
+		case wal.PartialFile:
+			partial = min(partial, e.Segment.Start(size))
 		}
 	}
-	return first, nil
+	if whole == none {
+		return partial, nil
+	}
+	return whole, nil
 }

@@ -18,15 +18,16 @@ const (
 	Auto    Layout = "auto"
 	Plain   Layout = "plain"
 	Redoubt Layout = "redoubt"
+	Neon    Layout = "neon" // the prefix of Neon's safekeepers
 )
 
 // ParseLayout reads a layout's name.
 func ParseLayout(s string) (Layout, error) {
 	switch l := Layout(s); l {
-	case Auto, Plain, Redoubt:
+	case Auto, Plain, Redoubt, Neon:
 		return l, nil
 	}
-	return "", fmt.Errorf("unknown layout %q: want auto, plain or redoubt", s)
+	return "", fmt.Errorf("unknown layout %q: want auto, plain, redoubt or neon", s)
 }
 
 // Options fills in what a layout does not say.
@@ -34,6 +35,14 @@ type Options struct {
 	Tenant   string // of a plain archive; default "default"
 	Timeline string // of a plain archive; default "main"
 	Retry    Retry
+
+	// Of the layout neon alone: where pageservers keep their files, which say of
+	// what a timeline is a branch; nil is where the WAL is. Branch, if it is not
+	// nil, is asked first; nil is its answer where it does not know.
+	Pages  *storage.Store
+	Branch func(ctx context.Context, tenant, timeline string) (*Branch, error)
+	// Wanted says which tenants are listed; nil is all.
+	Wanted func(tenant string) bool
 }
 
 // Archive is a location with the WAL of one or many timelines.
@@ -85,7 +94,11 @@ func (a *Archive) Timelines(ctx context.Context) (found []*Timeline, strays []st
 		return []*Timeline{newTimeline(a, a.opt.Tenant, a.opt.Timeline, a.store, nil)}, nil, nil
 	}
 	err = a.opt.Retry.Do(ctx, func() (err error) {
-		found, strays, err = a.redoubtTimelines(ctx)
+		if a.layout == Neon {
+			found, strays, err = a.neonTimelines(ctx)
+		} else {
+			found, strays, err = a.redoubtTimelines(ctx)
+		}
 		return err
 	})
 	return found, strays, err
@@ -93,6 +106,9 @@ func (a *Archive) Timelines(ctx context.Context) (found []*Timeline, strays []st
 
 // Timeline finds one timeline by its names; ErrNotExist if there is none.
 func (a *Archive) Timeline(ctx context.Context, tenant, timeline string) (*Timeline, error) {
+	if a.layout == Neon {
+		return a.findNeon(ctx, tenant, timeline)
+	}
 	all, _, err := a.Timelines(ctx)
 	if err != nil {
 		return nil, err
@@ -189,4 +205,4 @@ func subdirs(ctx context.Context, s *storage.Store, prefix string) (dirs, strays
 }
 
 // errNothing says that a location looks like no layout.
-var errNothing = errors.New("neither WAL segments nor <tenant>/<timeline>/wal/ were found; check the location, or name the layout")
+var errNothing = errors.New("neither WAL segments nor <tenant>/<timeline>/ with some were found; check the location, or name the layout")

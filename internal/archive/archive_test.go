@@ -150,7 +150,7 @@ func TestLayouts(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Open(ctx, mem(t), "neon", quick); err == nil {
+	if _, err := Open(ctx, mem(t), "wal-g", quick); err == nil {
 		t.Error("an unknown layout was accepted")
 	}
 	if _, err := Open(ctx, mem(t), Plain, Options{Tenant: "../x"}); err == nil {

@@ -11,7 +11,8 @@ import (
 )
 
 // detect finds out the layout of what is there: WAL files directly in it are
-// plain, <tenant>/<timeline>/wal/ is redoubt. Both at once is an error.
+// plain, <tenant>/<timeline>/wal/ is redoubt, segments in <tenant>/<timeline>/,
+// both of them ids of Neon's, are neon. Two at once are an error.
 func detect(ctx context.Context, s *storage.Store) (Layout, error) {
 	var dirs []string
 	for o, err := range s.List(ctx, "", storage.ListOptions{Dirs: true}) {
@@ -26,14 +27,50 @@ func detect(ctx context.Context, s *storage.Store) (Layout, error) {
 			return plainUnlessBoth(ctx, s, dirs)
 		}
 	}
-	found, err := anyRedoubt(ctx, s, dirs)
-	if err != nil {
+	found, err := inDirs(ctx, s, dirs)
+	switch {
+	case err != nil:
 		return "", err
-	}
-	if !found {
+	case len(found) == 0:
 		return "", fmt.Errorf("open archive %s: %w", s.Location(), errNothing)
+	case len(found) > 1:
+		return "", fmt.Errorf("open archive %s: it holds timelines in the layout redoubt and in the layout neon; name the layout", s.Location())
 	}
-	return Redoubt, nil
+	return found[0], nil
+}
+
+// mixed is how many directories are looked at for a second layout: a bucket of
+// Neon's has a directory for each of thousands of tenants.
+const mixed = 16
+
+// inDirs are the layouts that keep timelines in directories of which there are some.
+func inDirs(ctx context.Context, s *storage.Store, dirs []string) ([]Layout, error) {
+	var redoubt, neon bool
+	for i := range dirs {
+		if i >= mixed && (redoubt || neon) {
+			break
+		}
+		for _, l := range []struct {
+			found *bool
+			any   func(context.Context, *storage.Store, []string) (bool, error)
+		}{{&redoubt, anyRedoubt}, {&neon, anyNeon}} {
+			if *l.found {
+				continue
+			}
+			var err error
+			if *l.found, err = l.any(ctx, s, dirs[i:i+1]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var out []Layout
+	if redoubt {
+		out = append(out, Redoubt)
+	}
+	if neon {
+		out = append(out, Neon)
+	}
+	return out, nil
 }
 
 // isWAL reports whether a key can be a segment or history file of any segment size.
@@ -44,12 +81,12 @@ func isWAL(key string) bool {
 // plainUnlessBoth looks only at the directories that sort before the first WAL
 // file; those of a long plain archive would take a full listing to find.
 func plainUnlessBoth(ctx context.Context, s *storage.Store, dirs []string) (Layout, error) {
-	both, err := anyRedoubt(ctx, s, dirs)
+	both, err := inDirs(ctx, s, dirs)
 	if err != nil {
 		return "", err
 	}
-	if both {
-		return "", fmt.Errorf("open archive %s: it holds WAL files and timelines in directories; name the layout, plain or redoubt", s.Location())
+	if len(both) > 0 {
+		return "", fmt.Errorf("open archive %s: it holds WAL files and timelines in directories; name the layout, plain or %s", s.Location(), both[0])
 	}
 	return Plain, nil
 }

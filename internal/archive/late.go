@@ -9,6 +9,7 @@ import (
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
 	"redoubt/internal/pg/walfile"
+	"redoubt/internal/storage"
 )
 
 // identifyLate identifies the first segment of a timeline of Neon's, which has
@@ -29,7 +30,7 @@ func (t *Timeline) identifyLate(ctx context.Context, e walfile.Entry) (Identity,
 	at := int64(0)
 	page := make([]byte, wal.PageSize)
 	for ; ; id.SegmentSize += wal.PageSize {
-		if _, err := io.ReadFull(rc, page); errors.Is(err, io.EOF) {
+		if _, err := io.ReadFull(rc, page); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && e.Kind == wal.PartialFile {
 			break
 		} else if err != nil {
 			return Identity{}, err
@@ -47,8 +48,13 @@ func (t *Timeline) identifyLate(ctx context.Context, e walfile.Entry) (Identity,
 			begun = !bytes.Equal(page, make([]byte, wal.PageSize))
 		}
 	}
-	if found.Magic == 0 || !pg.ValidSegmentSize(id.SegmentSize) ||
-		walfile.Parse(e.Key, id.SegmentSize).Segment.Start(id.SegmentSize)+pg.LSN(at) != found.Addr {
+	if p, ok := walfile.ParseNeonPartial(e.Key); ok && t.archive.layout == Neon {
+		id.SegmentSize = p.SegmentSize(e.Size)
+	}
+	if found.Magic == 0 || !pg.ValidSegmentSize(id.SegmentSize) {
+		return Identity{}, errNotLate
+	}
+	if named := t.entry(storage.Object{Key: e.Key, Size: e.Size}, id.SegmentSize); named.Segment.Start(id.SegmentSize)+pg.LSN(at) != found.Addr {
 		return Identity{}, errNotLate
 	}
 	id.Major = found.Major()

@@ -117,7 +117,7 @@ func (f *file) Close() error {
 // first whose first page can be read is taken, in the order of walfile.All. A
 // segment that is not there is a *wal.MissingError.
 func (t *Timeline) OpenSegment(ctx context.Context, tli pg.TLI, n pg.SegmentNo) (io.ReadCloser, error) {
-	copies, err := t.find(ctx, pg.SegmentName(tli, n, t.size))
+	copies, err := t.Find(ctx, tli, n)
 	if err != nil {
 		return nil, err
 	}
@@ -185,6 +185,13 @@ func (t *Timeline) openFirst(ctx context.Context, copies []walfile.Entry) (*open
 // Find lists the stored copies of a segment, in the order in which they are to
 // be tried.
 func (t *Timeline) Find(ctx context.Context, tli pg.TLI, n pg.SegmentNo) ([]walfile.Entry, error) {
+	if t.archive.layout == Neon {
+		if tli != 1 {
+			return nil, nil
+		}
+		whole, _, err := t.findNeon(ctx, n)
+		return whole, err
+	}
 	return t.find(ctx, pg.SegmentName(tli, n, t.size))
 }
 
@@ -202,7 +209,7 @@ func (t *Timeline) find(ctx context.Context, name string) ([]walfile.Entry, erro
 			if err != nil {
 				return err
 			}
-			if e := entryOf(o, t.size); e.Kind != walfile.Unexpected && e.Name() == name {
+			if e := t.entry(o, t.size); e.Kind != walfile.Unexpected && e.Name() == name {
 				found[e.Compression] = e
 			}
 		}
@@ -226,9 +233,9 @@ func (t *Timeline) findByStat(ctx context.Context, name string) ([]walfile.Entry
 		})
 		switch {
 		case err == nil:
-			copies = append(copies, entryOf(o, t.size))
+			copies = append(copies, t.entry(o, t.size))
 		case errors.Is(err, storage.ErrIrregular):
-			copies = append(copies, entryOf(storage.Object{Key: name + c.Suffix(), Irregular: true}, t.size))
+			copies = append(copies, t.entry(storage.Object{Key: name + c.Suffix(), Irregular: true}, t.size))
 		case !errors.Is(err, storage.ErrNotExist):
 			return nil, err
 		}
@@ -236,9 +243,12 @@ func (t *Timeline) findByStat(ctx context.Context, name string) ([]walfile.Entry
 	return copies, nil
 }
 
-// entryOf is what a listed object is to the archive.
-func entryOf(o storage.Object, segmentSize int64) walfile.Entry {
+// entry is what a listed object is to the archive.
+func (t *Timeline) entry(o storage.Object, segmentSize int64) walfile.Entry {
 	e := walfile.Parse(o.Key, segmentSize)
+	if t.archive.layout == Neon {
+		e = walfile.ParseNeon(o.Key, o.Size, segmentSize)
+	}
 	e.Size, e.ETag, e.ModTime, e.Irregular = o.Size, o.ETag, o.ModTime, o.Irregular
 	return e
 }

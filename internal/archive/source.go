@@ -19,6 +19,7 @@ type Source struct {
 	t         *Timeline
 	history   wal.History
 	ancestors []ancestry // whose WAL is this timeline's, too
+	levels    []level    // of the layout neon: the timeline and those it branched off
 }
 
 var _ replay.WALSource = (*Source)(nil)
@@ -28,6 +29,9 @@ var _ replay.WALSource = (*Source)(nil)
 func (t *Timeline) Source(ctx context.Context, target pg.TLI) (*Source, error) {
 	if _, err := t.Identify(ctx); err != nil {
 		return nil, err
+	}
+	if target == 0 && t.archive.layout == Neon {
+		target = 1
 	}
 	if target == 0 {
 		err := t.retry.Do(ctx, func() (err error) {
@@ -41,6 +45,13 @@ func (t *Timeline) Source(ctx context.Context, target pg.TLI) (*Source, error) {
 	h, err := t.History(ctx, target)
 	if err != nil {
 		return nil, fmt.Errorf("read the history of TLI %d: %w", target, err)
+	}
+	if t.archive.layout == Neon {
+		levels, err := t.levels(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &Source{t: t, history: h, levels: levels}, nil
 	}
 	ancestors, err := t.ancestors(ctx)
 	if err != nil {
@@ -84,10 +95,14 @@ type piece struct {
 	left pg.TLI // the TLI that should have had the segment, if end is before its end
 }
 
-// open finds the file for segment n: of the TLIs of the history that may hold
-// it the newest, the complete file before the .partial one. Where only an
-// older TLI's file is there, it serves what comes before the switch.
-func (s *Source) open(ctx context.Context, n pg.SegmentNo) (*piece, error) {
+// open finds the file for segment n, of which what is before at is not wanted:
+// of the TLIs of the history that may hold it the newest, the complete file
+// before the .partial one. Where only an older TLI's file is there, it serves
+// what comes before the switch.
+func (s *Source) open(ctx context.Context, n pg.SegmentNo, at pg.LSN) (*piece, error) {
+	if s.levels != nil {
+		return s.openNeon(ctx, n, at)
+	}
 	end := (n + 1).Start(s.t.size)
 	tlis := s.history.TLIsFor(n, s.t.size)
 	for i, tli := range tlis {
@@ -152,7 +167,7 @@ func (s *Source) checkForeign(e walfile.Entry, n pg.SegmentNo, page []byte) erro
 		return nil
 	}
 	switch {
-	case h.SystemID != s.t.sysid:
+	case h.SystemID != s.t.sysid && s.t.sysid != 0:
 		return damaged(s.t.store, e.Key, "it is of another cluster: its system identifier is %d, want %d", h.SystemID, s.t.sysid)
 	case int64(h.SegmentSize) != s.t.size:
 		return damaged(s.t.store, e.Key, "its segment size is %d, want %d", h.SegmentSize, s.t.size)

@@ -145,7 +145,7 @@ func (s *stream) Close() error {
 func (s *Source) read(ctx context.Context, at pg.LSN, room func(int) []byte, out func(chunk) error) error {
 	for {
 		n := pg.SegmentOf(at, s.t.size)
-		p, err := s.open(ctx, n)
+		p, err := s.open(ctx, n, at)
 		if err != nil {
 			return err
 		}

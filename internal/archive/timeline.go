@@ -25,6 +25,7 @@ type Timeline struct {
 	retry      Retry
 	size       int64 // segment size, 0 until Identify found it
 	sysid      uint64
+	assumed    int64 // segment size by the word of a server, 0: nobody said
 
 	mu       sync.Mutex
 	identity *Identity
@@ -64,7 +65,7 @@ func (t *Timeline) Identify(ctx context.Context) (Identity, error) {
 	}
 	var id Identity
 	err := t.retry.Do(ctx, func() (err error) {
-		id, err = t.identify(ctx)
+		id, err = t.assume(t.identify(ctx))
 		return err
 	})
 	if err != nil {
@@ -83,18 +84,21 @@ func (t *Timeline) identify(ctx context.Context) (Identity, error) {
 			return Identity{}, err
 		}
 		// Names are read as those of 1 MiB segments, which any segment's name can be.
-		e := entryOf(o, pg.MinSegmentSize)
+		e := t.nameless(o)
 		if o.Dir || e.Kind != wal.SegmentFile && e.Kind != wal.PartialFile {
 			continue
 		}
 		id, err := t.identifyBy(ctx, e)
-		if err == nil {
+		if err == nil && id.SystemID != 0 {
 			return id, nil
+		}
+		if err == nil && late == nil { // a header that was made up without it
+			late = &id
 		}
 		if err := ctx.Err(); err != nil {
 			return Identity{}, err
 		}
-		if first == nil {
+		if first == nil && err != nil {
 			first = err
 			if id, err := t.identifyLate(ctx, e); err == nil {
 				late = &id
@@ -111,6 +115,20 @@ func (t *Timeline) identify(ctx context.Context) (Identity, error) {
 		first = ErrNoWAL
 	}
 	return Identity{}, first
+}
+
+// nameless is what an object is, of whatever size segments may be.
+func (t *Timeline) nameless(o storage.Object) walfile.Entry {
+	if t.archive.layout != Neon {
+		return t.entry(o, pg.MinSegmentSize)
+	}
+	e := walfile.Entry{Key: o.Key, Size: o.Size, ETag: o.ETag, ModTime: o.ModTime, Irregular: o.Irregular}
+	if _, ok := walfile.ParseNeonPartial(o.Key); ok {
+		e.Kind = wal.PartialFile
+	} else if pg.IsSegmentName(o.Key) && o.Key[:8] == "00000001" {
+		e.Kind = wal.SegmentFile
+	}
+	return e
 }
 
 // identifyBy reads the long header on the first page of one object.
@@ -132,7 +150,7 @@ func (t *Timeline) identifyBy(ctx context.Context, e walfile.Entry) (Identity, e
 	if err != nil || h.Major() == 0 || !h.Long() || !pg.ValidSegmentSize(size) {
 		return Identity{}, damaged(t.store, e.Key, "its first page is no first page of a WAL segment of PostgreSQL %d to %d", pg.MinMajor, pg.MaxMajor)
 	}
-	if named := walfile.Parse(e.Key, size); named.Kind != e.Kind || named.Segment.Start(size) != h.Addr {
+	if named := t.entry(storage.Object{Key: e.Key, Size: e.Size}, size); named.Kind != e.Kind || named.Segment.Start(size) != h.Addr {
 		return Identity{}, damaged(t.store, e.Key, "its first page is that of %s", h.Addr)
 	}
 	return Identity{SegmentSize: size, SystemID: h.SystemID, Major: h.Major()}, nil
@@ -158,7 +176,7 @@ func (t *Timeline) List(ctx context.Context) iter.Seq2[walfile.Entry, error] {
 					continue
 				}
 				last = o.Key
-				if enough = !yield(entryOf(o, t.size), nil); enough {
+				if enough = !yield(t.entry(o, t.size), nil); enough {
 					return nil
 				}
 			}
