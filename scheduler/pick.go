@@ -10,26 +10,16 @@ import (
 	"redoubt/internal/ledger"
 )
 
-// Random streams drawn from one seed, so that the number of draws of one does not move the other.
-const (
-	pickStream  = 1
-	orderStream = 2
-)
-
-func stream(seed int64, n uint64) *rand.Rand {
-	return rand.New(rand.NewPCG(uint64(seed), n))
-}
-
 // Candidate is a timeline that may be picked.
 type Candidate struct {
 	ledger.TimelineKey
 	Shadow       bool
 	LastVerified time.Time // zero: never
 	RunsWaited   int       // runs of the job since it was last picked or first seen
-	PicksInVain  int       // picks since it was last verified whole
+	PicksInVain  int       // picks since a span of it was last verified
 }
 
-// Pick draws n timelines, never a shadow, in order of tenant and timeline.
+// Pick draws n timelines, never a shadow, the most urgent first.
 //
 // The draw is random, weighted by how long ago a timeline was verified; one
 // never verified weighs twice the most. A timeline that was picked in vain
@@ -44,13 +34,11 @@ type Candidate struct {
 func Pick(candidates []Candidate, n, patience int, seed int64, now time.Time) []Candidate {
 	pool := slices.DeleteFunc(slices.Clone(candidates), func(c Candidate) bool { return c.Shadow })
 	slices.SortFunc(pool, byKey)
-	if n >= len(pool) {
-		return pool
-	}
+	n = min(n, len(pool))
 	if n <= 0 {
 		return nil
 	}
-	draws := weigh(pool, patience*((len(pool)+n-1)/n), stream(seed, pickStream), now)
+	draws := weigh(pool, patience*((len(pool)+n-1)/n), rand.New(rand.NewPCG(uint64(seed), 1)), now)
 	slices.SortFunc(draws, func(a, b draw) int {
 		return cmp.Or(cmp.Compare(b.overdue, a.overdue), cmp.Compare(a.at, b.at), byKey(a.Candidate, b.Candidate))
 	})
@@ -58,7 +46,6 @@ func Pick(candidates []Candidate, n, patience int, seed int64, now time.Time) []
 	for i := range picks {
 		picks[i] = draws[i].Candidate
 	}
-	slices.SortFunc(picks, byKey)
 	return picks
 }
 

@@ -52,10 +52,13 @@ func TestPickIsReproducible(t *testing.T) {
 		if len(got) != min(n, eligible) || slices.ContainsFunc(got, func(c Candidate) bool { return c.Shadow }) {
 			t.Fatalf("%d of %d picked for %d: %v", len(got), eligible, n, got)
 		}
-		for i := 1; i < len(got); i++ {
-			if byKey(got[i-1], got[i]) >= 0 {
+		overdue := func(c Candidate) int { return max(0, c.RunsWaited-2*((eligible+n-1)/n)+1) }
+		seen := map[ledger.TimelineKey]bool{}
+		for i, c := range got {
+			if seen[c.TimelineKey] || i > 0 && overdue(got[i-1]) < overdue(c) {
 				t.Fatalf("picked twice or out of order: %v", got)
 			}
+			seen[c.TimelineKey] = true
 		}
 	})
 }

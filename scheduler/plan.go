@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/dustin/go-humanize"
-
 	"redoubt/internal/ledger"
 	"redoubt/internal/pg"
 )
@@ -112,28 +110,4 @@ func apart(a, b Snapshot) string {
 		return fmt.Sprintf("they are of different major versions (%d and %d)", a.Major, b.Major)
 	}
 	return ""
-}
-
-// Arrange puts spans into their order of execution, drawn by seed, and
-// defers those beyond the limit: a span is taken while the WAL taken before it
-// is less than walBytes (0: no limit). So the limit is passed by one span at
-// most, a span longer than the limit is not put off for ever, and over the
-// nights each gets its turn.
-func Arrange(spans []ledger.Span, walBytes, seed int64) []ledger.Span {
-	out := slices.Clone(spans)
-	slices.SortFunc(out, func(a, b ledger.Span) int {
-		return cmp.Or(compareKeys(a.TimelineKey, b.TimelineKey), cmp.Compare(a.Range.From, b.Range.From),
-			cmp.Compare(a.Range.To, b.Range.To), cmp.Compare(a.Base, b.Base), cmp.Compare(a.Official, b.Official))
-	})
-	stream(seed, orderStream).Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
-	taken := uint64(0)
-	for i := range out {
-		out[i].Number = i
-		if walBytes > 0 && taken >= uint64(walBytes) {
-			out[i].Deferred = fmt.Sprintf("not verified in this run: the job's limit of %s of WAL was reached", humanize.IBytes(uint64(walBytes)))
-			continue
-		}
-		taken += out[i].Range.Bytes()
-	}
-	return out
 }

@@ -9,73 +9,121 @@ import (
 	"redoubt/internal/ledger"
 )
 
+// draft is a plan, and what the ledger is told with it.
+type draft struct {
+	candidates map[ledger.TimelineKey]Candidate
+	snapshots  map[ledger.TimelineKey][]string // names of a pick's snapshots
+	picks      []ledger.Pick
+	spans      []PlannedSpan // in their order of execution
+	reasons    []string
+}
+
 // plan picks timelines, cuts them and writes the plan down.
 func (b *batch) plan(ctx context.Context) error {
-	picks, reasons, err := b.pick(ctx)
+	d, err := b.draft(ctx)
 	if err != nil {
 		return err
 	}
-	plan := ledger.Plan{Reasons: reasons}
-	var spans []ledger.Span
-	for _, key := range picks {
-		cut, why, err := b.cut(ctx, key)
-		if err != nil {
+	for k, names := range d.snapshots {
+		if err := b.Store.KeepSnapshots(ctx, k.Tenant, k.Timeline, time.Now(), names); err != nil {
 			return err
 		}
-		spans = append(spans, cut...)
-		plan.Picks = append(plan.Picks, ledger.Pick{TimelineKey: key, Reasons: why})
 	}
-	plan.Spans = Arrange(spans, b.job.WALBytes, b.seed)
+	plan := ledger.Plan{Picks: d.picks, Reasons: d.reasons}
+	for _, s := range d.spans {
+		plan.Spans = append(plan.Spans, s.Span)
+	}
 	return b.Store.SavePlan(ctx, b.id, time.Now(), plan)
 }
 
+// draft says what to do; it notes which timelines there are and changes nothing
+// else. Spans of the most urgent pick come
+// first; the picks themselves are in order of tenant and timeline.
+func (b *batch) draft(ctx context.Context) (*draft, error) {
+	d := &draft{snapshots: make(map[ledger.TimelineKey][]string), candidates: make(map[ledger.TimelineKey]Candidate)}
+	if err := b.pick(ctx, d); err != nil {
+		return nil, err
+	}
+	var spans [][]PlannedSpan
+	for i := range d.picks {
+		cut, err := b.cut(ctx, d, &d.picks[i])
+		if err != nil {
+			return nil, err
+		}
+		spans = append(spans, cut)
+	}
+	d.spans = Arrange(spans, b.job.WALBytes)
+	off := putOff(d.spans)
+	for i, p := range d.picks {
+		d.picks[i].PutOff = off[p.TimelineKey]
+	}
+	slices.SortFunc(d.picks, func(a, b ledger.Pick) int { return compareKeys(a.TimelineKey, b.TimelineKey) })
+	return d, nil
+}
+
 // cut lists a timeline's snapshots and cuts it. What stands in the way is a reason; the error is the ledger's or the context's.
-func (b *batch) cut(ctx context.Context, key ledger.TimelineKey) ([]ledger.Span, []string, error) {
+func (b *batch) cut(ctx context.Context, d *draft, pick *ledger.Pick) ([]PlannedSpan, error) {
+	key := pick.TimelineKey
 	snapshots, err := retry(ctx, b.job.Retries, b.transient, func(ctx context.Context) ([]Snapshot, error) {
 		return b.Catalog.Snapshots(ctx, key)
 	})
 	if ctx.Err() != nil {
-		return nil, nil, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 	if err != nil {
-		return nil, []string{fmt.Sprintf("list snapshots: %v", err)}, nil
+		pick.Reasons = []string{fmt.Sprintf("list snapshots: %v", err)}
+		return nil, nil
 	}
 	names := make([]string, len(snapshots))
 	for i, s := range snapshots {
 		names[i] = s.Name
 	}
-	if err := b.Store.KeepSnapshots(ctx, key.Tenant, key.Timeline, time.Now(), names); err != nil {
-		return nil, nil, err
+	d.snapshots[key] = names
+	past, err := b.Store.SpansPast(ctx, key.Tenant, key.Timeline)
+	if err != nil {
+		return nil, err
 	}
 	spans, reasons := Cut(key, snapshots, b.job.SpanBytes)
-	return spans, reasons, nil
+	pick.Reasons = reasons
+	return withPast(spans, past), nil
 }
 
 // pick lists timelines and draws among them.
-func (b *batch) pick(ctx context.Context) (picks []ledger.TimelineKey, reasons []string, err error) {
+func (b *batch) pick(ctx context.Context, d *draft) error {
 	listing, err := retry(ctx, b.job.Retries, b.transient, b.Catalog.Timelines)
 	if ctx.Err() != nil {
-		return nil, nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 	if err != nil {
-		return nil, []string{fmt.Sprintf("list timelines: %v", err)}, nil
+		d.reasons = []string{fmt.Sprintf("list timelines: %v", err)}
+		return nil
 	}
 	timelines, reasons := b.mine(listing)
+	d.reasons = reasons
 	if err := b.Store.SeeTimelines(ctx, time.Now(), timelines); err != nil {
-		return nil, nil, err
+		return err
 	}
 	candidates, err := b.candidates(ctx, timelines)
 	if err != nil {
-		return nil, nil, err
+		return err
+	}
+	for _, c := range candidates {
+		d.candidates[c.TimelineKey] = c
 	}
 	again, gone, err := b.picksAgain(ctx, candidates)
-	if err != nil || again != nil || gone != nil {
-		return again, append(reasons, gone...), err
+	if err != nil {
+		return err
 	}
-	for _, c := range Pick(candidates, b.job.Timelines, b.job.Patience, b.seed, b.started) {
-		picks = append(picks, c.TimelineKey)
+	d.reasons = append(d.reasons, gone...)
+	if again == nil && gone == nil {
+		for _, c := range Pick(candidates, b.job.Timelines, b.job.Patience, b.seed, b.started) {
+			again = append(again, c.TimelineKey)
+		}
 	}
-	return picks, reasons, nil
+	for _, k := range again {
+		d.picks = append(d.picks, ledger.Pick{TimelineKey: k})
+	}
+	return nil
 }
 
 // mine are the timelines of the job's sources, one per tenant and timeline.

@@ -106,6 +106,8 @@ type Store interface {
 	SeeTimelines(ctx context.Context, at time.Time, timelines []ledger.Timeline) error
 	Timelines(ctx context.Context, job string) ([]ledger.TimelineState, error)
 	PicksBySeed(ctx context.Context, job string, seed int64) ([]ledger.TimelineKey, error)
+	SpansPast(ctx context.Context, tenant, timeline string) (map[ledger.SpanName]ledger.SpanPast, error)
+	SpanCosts(ctx context.Context, n int) ([]ledger.SpanCost, error)
 	KeepSnapshots(ctx context.Context, tenant, timeline string, at time.Time, names []string) error
 	SavePlan(ctx context.Context, runID string, at time.Time, p ledger.Plan) error
 	Remaining(ctx context.Context, runID string) ([]ledger.Span, []ledger.TimelineKey, error)

@@ -194,9 +194,22 @@ func (r *run) finish(err error, took time.Duration) {
 		r.out.Verdict = finding.Clean
 	}
 	r.out.Timing.WallSeconds = took.Seconds()
+	r.out.Timing.ScratchBytes = r.scratchBytes()
 	if s := took.Seconds(); s > 0 {
 		r.out.Timing.WALMBPerSecond = float64(r.out.WAL.Bytes) / 1e6 / s
 	}
+}
+
+// scratchBytes is what the engines and the pages kept for explanations took; a
+// server's directory is not in it.
+func (r *run) scratchBytes() int64 {
+	n := (r.spool.n + r.xacts.spool.n) * pg.BlockSize
+	for _, e := range []*native.Engine{r.a, r.b} {
+		if e != nil {
+			n += e.ScratchBytes()
+		}
+	}
+	return n
 }
 
 func rank(s finding.Severity) int {

@@ -17,9 +17,14 @@ var rareRecords = []string{
 	"XLOG CHECKPOINT_SHUTDOWN", "Heap2 LOCK_UPDATED", "Hash VACUUM_ONE_PAGE", "Gist DELETE", "Gist PAGE_REUSE", "SPGist VACUUM_ROOT",
 }
 
-// TestRare verifies a cluster that wrote records which others seldom write.
+// TestRare verifies a cluster that wrote records which others seldom write. It
+// uses up two million transaction ids: where not all is to be proven it leaves 15
+// to TestWrapAround, which wants the same records.
 func TestRare(t *testing.T) {
 	for _, major := range majors {
+		if major == 15 && !pgtest.Prove() {
+			continue
+		}
 		s := settings{major, true, true, true}
 		t.Run(s.String(), func(t *testing.T) {
 			w := pgtest.Rare{XIDs: 1 << 20, Multis: 70_000}

@@ -255,10 +255,11 @@ type Gap struct {
 	Acknowledged *Acknowledgement `json:"acknowledged,omitempty"` // with the status acknowledged
 }
 
-// Timing says how long a verification took.
+// Timing says how long a verification took, and how much scratch space pages took.
 type Timing struct {
 	WallSeconds    float64 `json:"wall_seconds"`
 	WALMBPerSecond float64 `json:"wal_mb_per_second"`
+	ScratchBytes   int64   `json:"scratch_bytes"`
 }
 
 // Scan is the object `redoubt scan --format json` prints.

@@ -116,7 +116,9 @@ func closeUnseen(ctx context.Context, tx *sql.Tx, tenant, timeline string, at ti
 // KeepSnapshots closes the discrepancies that were seen only in snapshots
 // which no longer exist. names are all snapshots of the timeline, broken
 // ones too; an empty list closes nothing, since a listing that finds no
-// snapshot at all is more likely wrong than true.
+// snapshot at all is more likely wrong than true. What was seen at an LSN of a
+// range ("NAME@LSN") stays open as long as the range is there: that its pages at
+// that LSN cannot be read any more mends none of the later ones.
 func (l *Ledger) KeepSnapshots(ctx context.Context, tenant, timeline string, at time.Time, names []string) error {
 	if len(names) == 0 {
 		return nil
@@ -126,8 +128,9 @@ func (l *Ledger) KeepSnapshots(ctx context.Context, tenant, timeline string, at 
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM sightings WHERE tenant = ? AND timeline = ?
-			AND official NOT IN (SELECT value FROM json_each(?))`, tenant, timeline, list); err != nil {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM sightings WHERE tenant = ?1 AND timeline = ?2
+			AND official NOT IN (SELECT value FROM json_each(?3))
+			AND NOT EXISTS (SELECT 1 FROM json_each(?3) WHERE substr(official, 1, length(value) + 1) = value || '@')`, tenant, timeline, list); err != nil {
 			return err
 		}
 		return closeUnseen(ctx, tx, tenant, timeline, at)

@@ -22,6 +22,7 @@ type TimelineKey struct {
 type Pick struct {
 	TimelineKey
 	Reasons []string // what of it cannot be verified, and why
+	PutOff  bool     // the run's limit leaves no room for it: it goes on waiting
 }
 
 // Span is one planned span: from a base snapshot to the official snapshot
@@ -82,6 +83,9 @@ func savePick(ctx context.Context, tx *sql.Tx, runID string, ordinal int, at tim
 	}
 	if err := seeTimeline(ctx, tx, at, Timeline{TimelineKey: p.TimelineKey}); err != nil {
 		return err
+	}
+	if p.PutOff {
+		return nil
 	}
 	_, err = tx.ExecContext(ctx, "UPDATE timelines SET last_picked_at = ?, picks_in_vain = picks_in_vain + 1 WHERE tenant = ? AND timeline = ?",
 		timeText(at), p.Tenant, p.Timeline)

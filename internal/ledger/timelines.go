@@ -22,7 +22,7 @@ type TimelineState struct {
 	FirstSeen       time.Time
 	LastSeen        time.Time // in a catalog
 	LastPickedAt    time.Time // zero: never
-	PicksInVain     int       // picks since it was last verified whole
+	PicksInVain     int       // picks since a span of it was last verified
 	LastVerifiedAt  time.Time // zero: never; see FinishRun
 	LastVerifiedLSN pg.LSN
 	// RunsWaited counts the runs of the job asked about that were planned
@@ -110,7 +110,8 @@ func scanTimeline(rows *sql.Rows) (t TimelineState, err error) {
 
 // noteVerified moves on the timelines of a finished run whose every span, as
 // planned in this run, has been verified with nothing left open, in this run
-// or before. The time is that of the span verified longest ago.
+// or before. The time is that of the span verified longest ago. Timelines of
+// which any span was verified in this run were not picked in vain.
 func noteVerified(ctx context.Context, tx *sql.Tx, runID string) error {
 	oldest, newest := map[TimelineKey]string{}, map[TimelineKey]pg.LSN{}
 	err := query(ctx, tx, func(rows *sql.Rows) error {
@@ -131,7 +132,7 @@ func noteVerified(ctx context.Context, tx *sql.Tx, runID string) error {
 		return nil
 	}, `SELECT tenant, timeline, span_to, (SELECT p.finished_at FROM spans p
 			WHERE p.tenant = s.tenant AND p.timeline = s.timeline AND p.base = s.base AND p.official = s.official AND p.finished_at IS NOT NULL
-			AND p.verdict IN ('clean', 'discrepancies') AND json_array_length(p.verification, '$.reasons') = 0 ORDER BY p.finished_at DESC LIMIT 1)
+			AND `+verifiedWhole+` ORDER BY p.finished_at DESC LIMIT 1)
 		FROM spans s WHERE run_id = ?`, runID)
 	if err != nil {
 		return err
@@ -140,10 +141,12 @@ func noteVerified(ctx context.Context, tx *sql.Tx, runID string) error {
 		if at == "" {
 			continue
 		}
-		if err := changeOne(ctx, tx, "UPDATE timelines SET last_verified_at = ?, last_verified_lsn = ?, picks_in_vain = 0 WHERE tenant = ? AND timeline = ?",
+		if err := changeOne(ctx, tx, "UPDATE timelines SET last_verified_at = ?, last_verified_lsn = ? WHERE tenant = ? AND timeline = ?",
 			at, newest[k].String(), k.Tenant, k.Timeline); err != nil {
 			return err
 		}
 	}
-	return nil
+	_, err = tx.ExecContext(ctx, `UPDATE timelines SET picks_in_vain = 0 WHERE (tenant, timeline) IN (
+		SELECT tenant, timeline FROM spans WHERE run_id = ? AND state = 'finished' AND `+verifiedWhole+`)`, runID)
+	return err
 }

@@ -148,6 +148,15 @@ func (e *Engine) Close() error {
 	return errors.Join(errs...)
 }
 
+// ScratchBytes is how much scratch space is, or was, reserved for pages that did
+// not fit into memory. It is not to be asked while a replay is under way.
+func (e *Engine) ScratchBytes() (n int64) {
+	for _, s := range e.stores {
+		n += s.scratch.size
+	}
+	return n
+}
+
 // Base is what redo must know of the base besides its pages, from pg_control.
 type Base struct {
 	Checksums   bool // data checksums
