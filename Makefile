@@ -17,7 +17,7 @@ SOAK ?= 10m
 TIMEOUT ?= 15m
 
 # Packages whose proofs run longer, or on more majors, with REDOUBT_PROVE=1.
-PROOFS = ./replay/redo ./replay/server ./verify ./internal/pg/wal ./internal/pg/waldesc ./internal/pg/audit ./replay/native ./recovery ./internal/pgtest ./internal/official/snapshot
+PROOFS = ./replay/redo ./replay/server ./verify ./internal/pg/wal ./internal/pg/waldesc ./internal/pg/audit ./replay/native ./scheduler ./recovery ./internal/pgtest ./internal/official/snapshot
 OLDER = 14.20 15.15 16.11 17.7 18.1
 PROOF_LINES = '^(---|ok|FAIL| +---)|images|differences'
 

@@ -144,6 +144,9 @@ func TestGoldenText(t *testing.T) {
 		}))
 	})
 	t.Run("scan", func(t *testing.T) {
+		golden(t, "plan.txt", textOf(t, func(w io.Writer) error {
+			return PlanText(w, samplePlan(), TextOptions{All: true, Command: "redoubt run --seed 42"})
+		}))
 		golden(t, "scan.txt", textOf(t, func(w io.Writer) error { return ScanText(w, scanOf(findingsRun()), TextOptions{}) }))
 	})
 	t.Run("color", func(t *testing.T) {

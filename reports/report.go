@@ -38,7 +38,7 @@ func OfVerification(v finding.Verification, at time.Time) Report {
 
 // JSON writes a run, a verification or a scan as the contract spells it:
 // indented, and with empty lists as [] rather than null.
-func JSON[T finding.Run | finding.Verification | finding.Scan](w io.Writer, v T) error {
+func JSON[T finding.Run | finding.Verification | finding.Scan | finding.Plan](w io.Writer, v T) error {
 	switch v := any(&v).(type) {
 	case *finding.Run:
 		*v = wholeRun(*v)

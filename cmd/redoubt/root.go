@@ -41,7 +41,7 @@ Exit codes: 0 clean; 1 something is wrong; 2 bad usage or input, nothing was
 checked; 3 inconclusive, not everything could be checked.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(demoCommand(), runCommand(), serveCommand(), verifyCommand(), scanCommand(),
+	root.AddCommand(demoCommand(), runCommand(), planCommand(), serveCommand(), verifyCommand(), scanCommand(),
 		walbackupCommand(), recoverCommand(), snapshotCommand(), waldumpCommand(), pageCommand(), reportCommand(), ackCommand(), checkCommand(),
 		archivePushCommand(), archiveGetCommand(), versionCommand())
 	return root
