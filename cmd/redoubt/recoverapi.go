@@ -40,7 +40,7 @@ func (f *remoteFlags) flags(cmd *cobra.Command) {
 	fl.StringVar(&f.caFile, "ca-file", "", "with --api: certificates to trust, PEM (default: the system's)")
 }
 
-// run asks the server.
+// runRemote asks the server.
 func (f *recoverFlags) runRemote(cmd *cobra.Command) error {
 	in, err := f.remoteRequest(cmd)
 	if err != nil {

@@ -163,22 +163,8 @@ func (s *openSnapshots) recovery(ctx context.Context, tli pg.TLI) (c recovery.Co
 	if err != nil {
 		return c, err
 	}
-	source, err := t.Source(ctx, tli)
-	if err != nil {
-		return c, err
-	}
-	stock, err := source.Stock(ctx)
-	if err != nil {
-		return c, err
-	}
-	c = recovery.Config{
-		WAL: source, LastSegment: stock.Last,
-		Memory: s.native.Memory, Workers: s.native.Workers, Scratch: s.native.Scratch, ScratchMinFree: s.native.ScratchMinFree,
-	}
-	for tli, content := range stock.Histories {
-		c.Histories = append(c.Histories, recovery.HistoryFile{TLI: tli, Content: content})
-	}
-	return c, nil
+	c = recovery.Config{Memory: s.native.Memory, Workers: s.native.Workers, Scratch: s.native.Scratch, ScratchMinFree: s.native.ScratchMinFree}
+	return c, recoverableWAL(ctx, t, tli, &c)
 }
 
 // lock keeps others on this machine from making the same snapshot meanwhile.
