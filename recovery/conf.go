@@ -24,7 +24,7 @@ func (r *run) configure(context.Context) error {
 		"pg_ident.conf":        "# Written by redoubt recover.\n",
 		"recovery.signal":      "",
 	}
-	for path, content := range r.survey.config {
+	for path, content := range r.originals() {
 		files[path+originalSuffix] = string(content)
 	}
 	for _, path := range slices.Sorted(maps.Keys(files)) {
@@ -33,6 +33,14 @@ func (r *run) configure(context.Context) error {
 		}
 	}
 	return nil
+}
+
+// originals are the base's configuration files, by path.
+func (r *run) originals() map[string][]byte {
+	if r.after != nil {
+		return r.after.Config
+	}
+	return r.survey.config
 }
 
 const hba = `# Written by redoubt recover: only local users, as the role of their own name.

@@ -23,14 +23,21 @@ type Directory struct {
 	// Tablespaces says where tablespaces go: each to an empty directory, with a
 	// link in pg_tblspc. All others are directories within pg_tblspc.
 	Tablespaces map[pg.OID]string
+	// Job, if set, says for what the directory is made, besides from what: an
+	// unfinished target of another job is none of this one's.
+	Job string
+	// Add, if set, says what else goes into the directory before it is finished: files by name.
+	Add func(*Report) (map[string][]byte, error)
+	// Open opens the directory of a durable point. Without it there are none.
+	Open func(ctx context.Context, path string) (Kept, error)
 }
 
 // ToDirectory recovers into a directory, which must be empty, not there yet,
-// or an unfinished target of the same recovery: then what is there is thrown
-// away, and the recovery begins anew. Nothing but a finished target has a
+// or an unfinished target of the same recovery: that goes on from its last
+// durable point, and begins anew if there is none. Nothing but a finished target has a
 // pg_control; it gets it when all else is on disk.
 func ToDirectory(ctx context.Context, cfg Config, dir Directory) (_ *Report, err error) {
-	d, err := openDirectory(dir, requestOf(&cfg, dir))
+	d, err := openDirectory(dir, requestOf(&cfg, dir), cfg.Note)
 	if err != nil {
 		return nil, err
 	}
@@ -38,10 +45,20 @@ func ToDirectory(ctx context.Context, cfg Config, dir Directory) (_ *Report, err
 	if d.report != nil {
 		return d.report, d.forget()
 	}
-	cfg.Sink = d
-	rep, err := Run(ctx, cfg)
+	rep, err := d.recover(ctx, cfg)
 	if err != nil {
 		return nil, err
+	}
+	if dir.Add != nil {
+		files, err := dir.Add(rep)
+		if err != nil {
+			return nil, err
+		}
+		for name, content := range files {
+			if err := d.writeDurably(name, content); err != nil {
+				return nil, err
+			}
+		}
 	}
 	for oid := range dir.Tablespaces {
 		if !slices.Contains(rep.Tablespaces, oid) {
@@ -65,6 +82,15 @@ type directory struct {
 	report  *Report // it was there, finished but for its marker
 	dirs    []place // made, to be made durable
 	sync    *syncer
+	open    func(ctx context.Context, path string) (Kept, error)
+	left    *point // the durable point that was there
+	notes   func(string)
+}
+
+func (d *directory) tell(format string, args ...any) {
+	if d.notes != nil {
+		d.notes(fmt.Sprintf(format, args...))
+	}
 }
 
 // place is a name below one of the roots.
@@ -79,7 +105,7 @@ const newControl = datadir.ControlPath + ".redoubt"
 var _ Sink = (*directory)(nil)
 
 // openDirectory makes the directory, or takes an unfinished one, and locks it.
-func openDirectory(dir Directory, want request) (_ *directory, err error) {
+func openDirectory(dir Directory, want request, notes func(string)) (_ *directory, err error) {
 	abs, err := filepath.Abs(dir.Path)
 	if err != nil {
 		return nil, err
@@ -87,7 +113,7 @@ func openDirectory(dir Directory, want request) (_ *directory, err error) {
 	if err := os.MkdirAll(abs, 0o700); err != nil {
 		return nil, fmt.Errorf("make %s: %w", dir.Path, err)
 	}
-	d := &directory{path: abs, mapping: dir.Tablespaces, spaces: make(map[pg.OID]*os.Root), sync: newSyncer()}
+	d := &directory{path: abs, mapping: dir.Tablespaces, spaces: make(map[pg.OID]*os.Root), sync: newSyncer(), open: dir.Open, notes: notes}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -125,13 +151,21 @@ func (d *directory) own(root *os.Root, name string) error {
 	return root.Lchown(name, int(d.owner.Uid), int(d.owner.Gid))
 }
 
-// clear throws away what a killed recovery left, and looks at the directories
-// of tablespaces.
+// clear throws away what a killed recovery left but for its durable point, and
+// looks at the directories of tablespaces.
 func (d *directory) clear() error {
 	if err := d.root.Chmod(".", 0o700); err != nil {
 		return err
 	}
-	if err := removeAll(d.root, func(name string) bool { return name != markerFile }); err != nil {
+	var err error
+	if d.left, err = d.readPoint(); err != nil {
+		return err
+	}
+	keep := map[string]bool{markerFile: true}
+	if d.left != nil {
+		keep[pointFile], keep[d.left.Dir] = true, true
+	}
+	if err := removeAll(d.root, func(name string) bool { return !keep[name] }); err != nil {
 		return err
 	}
 	d.dirs = append(d.dirs, place{d.root, "."})
@@ -269,13 +303,8 @@ func (d *directory) File(name string, size int64) (io.WriteCloser, error) {
 
 // finish makes all of it durable, then valid, then forgets that it was in the making.
 func (d *directory) finish(rep *Report) error {
-	if err := d.sync.wait(); err != nil {
+	if err := d.settle(); err != nil {
 		return err
-	}
-	for _, p := range d.dirs {
-		if err := syncDir(p.root, p.name); err != nil {
-			return err
-		}
 	}
 	if err := d.keepReport(rep); err != nil {
 		return err
@@ -289,8 +318,24 @@ func (d *directory) finish(rep *Report) error {
 	return d.forget()
 }
 
-// forget removes the marker.
+// settle waits until all files are on disk, under their names.
+func (d *directory) settle() error {
+	if err := d.sync.wait(); err != nil {
+		return err
+	}
+	for _, p := range d.dirs {
+		if err := syncDir(p.root, p.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget removes the durable points and the marker.
 func (d *directory) forget() error {
+	if err := d.forgetPoints(); err != nil {
+		return err
+	}
 	if err := d.root.Remove(markerFile); err != nil {
 		return err
 	}

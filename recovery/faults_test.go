@@ -16,7 +16,7 @@ import (
 	"redoubt/replay/server"
 )
 
-// small is a world of one table, three checkpoints and a known moment.
+// small is a world of one table, four checkpoints and a known moment.
 type small struct {
 	*world
 	moment time.Time // between two commits
@@ -37,7 +37,7 @@ func smallWorld(t *testing.T, major int) *small {
 		s.calm = c.RelationPath("postgres", "calm")
 		c.Checkpoint()
 	}, fill, func(c *pgtest.Cluster) {
-		for range 2 {
+		for range 3 {
 			fill(c)
 			c.Checkpoint()
 		}
@@ -56,6 +56,9 @@ func smallWorld(t *testing.T, major int) *small {
 	}, pgtest.WALSegmentMiB(1))
 	return s
 }
+
+// TestDurable stops recoveries at their durable points, damages these, and goes on.
+func TestDurable(t *testing.T) { durable(t, smallWorld(t, 15)) }
 
 // unfinished wants a directory on which no server starts.
 func unfinished(t *testing.T, dir string) {

@@ -26,7 +26,10 @@ var directories = []string{
 func (r *run) write(ctx context.Context) error {
 	r.sink = &counting{Sink: r.Sink, wrote: r.stageBytes("write data directory")}
 	m := &merger{run: r, done: make(map[datadir.RelFile]bool), maps: make(map[native.RelMapKey]bool), dbs: make(map[string]bool)}
-	steps := []func(context.Context) error{m.begins, m.walk, m.leftovers, r.state, r.tail, r.configure}
+	steps := []func(context.Context) error{m.begins, m.walk, m.leftovers, r.state}
+	if !r.halfway {
+		steps = append(steps, r.tail, r.configure)
+	}
 	if r.ControlFirst {
 		steps = slices.Insert(steps, 0, r.finish)
 	} else {
@@ -75,8 +78,8 @@ func (r *run) tablespaces() []pg.OID {
 		have[spc] = true
 	}
 	for _, s := range r.target.spaces {
-		if s.at < r.target.Redo {
-			have[s.oid] = !s.drop
+		if s.At < r.target.Redo {
+			have[s.OID] = !s.Drop
 		}
 	}
 	for _, f := range r.result.Forks() { // whatever has files is there
@@ -238,7 +241,7 @@ func (r *run) control() datadir.Control {
 	c.MinRecoveryPoint, c.MinRecoveryPointTLI = t.Redo, r.history.TLIAt(t.Redo-1)
 	c.BackupStartPoint, c.BackupEndPoint, c.BackupEndRequired = 0, 0, false
 	for _, s := range t.settings {
-		if s.at >= t.Redo {
+		if s.At >= t.Redo {
 			break
 		}
 		c.WALLevel, c.WALLogHints = s.WALLevel, s.WALLogHints

@@ -21,7 +21,7 @@ func (r *run) findHistory() error {
 	}
 	if r.historyFile == nil {
 		for _, f := range t.forks {
-			r.historyFile = fmt.Appendf(r.historyFile, "%d\t%s\tas the WAL says\n", f.parent, f.at)
+			r.historyFile = fmt.Appendf(r.historyFile, "%d\t%s\tas the WAL says\n", f.Parent, f.At)
 		}
 	}
 	h, err := wal.ParseHistory(t.TLI, r.historyFile)

@@ -1,9 +1,11 @@
 package recovery_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"redoubt/internal/pg"
@@ -41,9 +43,32 @@ func judge(t *testing.T, major int) {
 			native++
 		}
 	}
+	w.chained(t)
 	if native == 0 {
 		t.Error("no recovery had anything to do for the native engine: nothing was proven")
 	}
+}
+
+// chained wants a recovery with durable points on the way to make what one
+// without makes, byte by byte.
+func (w *world) chained(t *testing.T) {
+	t.Helper()
+	dir, ctx := t.TempDir(), context.Background()
+	whole, chained := filepath.Join(dir, "whole"), filepath.Join(dir, "chained")
+	rep, err := recovery.ToDirectory(ctx, w.config(t), recovery.Directory{Path: whole})
+	must(t, err)
+	cfg := w.config(t)
+	cfg.Every = uint64(rep.Redo-rep.Start) / 4
+	if os.Getenv("REDOUBT_PROVE") == "1" {
+		cfg.Every = 1
+	}
+	got, err := recovery.ToDirectory(ctx, cfg, recovery.Directory{Path: chained, Open: kept})
+	must(t, err)
+	t.Logf("durable points from %s to %s at %s", rep.Start, rep.Redo, got.Durable)
+	if len(got.Durable) == 0 {
+		t.Error("there was no durable point")
+	}
+	sameFiles(t, whole, chained)
 }
 
 // busy is a world with a bit of everything: all index methods, tablespaces,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,10 +30,11 @@ type request struct {
 	ToTime      time.Time
 	Plain       bool
 	Tablespaces map[pg.OID]string `json:",omitempty"`
+	Job         string            `json:",omitempty"`
 }
 
 func requestOf(c *Config, d Directory) request {
-	return request{Base: c.Base.Name(), To: c.To, ToTime: c.ToTime, Plain: c.Plain, Tablespaces: d.Tablespaces}
+	return request{Base: c.Base.Name(), To: c.To, ToTime: c.ToTime, Plain: c.Plain, Tablespaces: d.Tablespaces, Job: d.Job}
 }
 
 func (a request) same(b request) bool {
@@ -121,6 +123,18 @@ func (d *directory) markerGone() (bool, error) {
 	return err == nil && !os.SameFile(ours, now), err
 }
 
+// Unfinished reports whether a directory is the unfinished target of a job (see
+// Directory.Job), which ToDirectory goes on with.
+func Unfinished(dir, job string) bool {
+	f, err := os.Open(filepath.Join(dir, markerFile))
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	r, err := readRequest(f)
+	return err == nil && r.Job == job
+}
+
 // readRequest reads a marker.
 func readRequest(f *os.File) (r request, err error) {
 	const most = 1 << 20
@@ -149,10 +163,15 @@ func (d *directory) keepReport(rep *Report) error {
 	if err != nil {
 		return err
 	}
-	f, err := d.root.OpenFile(reportFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	return errors.Join(d.writeDurably(reportFile, b), syncDir(d.root, "."))
+}
+
+// writeDurably writes a file; its name is durable once its directory is.
+func (d *directory) writeDurably(name string, content []byte) error {
+	f, err := d.root.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
-	return errors.Join(err, f.Sync(), f.Close(), syncDir(d.root, "."))
+	_, err = f.Write(content)
+	return errors.Join(err, d.own(d.root, name), f.Sync(), f.Close())
 }

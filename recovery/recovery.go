@@ -80,6 +80,10 @@ type Config struct {
 	// Found, if set, is the target, as FindTarget found it in this WAL for this
 	// base: it is not looked for again.
 	Found *Target
+	// Every is after how many bytes of WAL ToDirectory makes its state durable, so
+	// that it goes on from there after a kill; 0: never. See Directory.Open.
+	Every uint64
+
 	// Planned, if set, is told the target once it is known.
 	Planned func(Target)
 	// Progress, if set, is called with the LSN reached by the replay.
@@ -87,6 +91,12 @@ type Config struct {
 	// Stage, if set, is told what is being done, and how much of it: bytes
 	// done of total, 0 if that is not known.
 	Stage func(stage string, done, total int64)
+	// Reached, if set, is told the redo pointer of each durable point once it is one.
+	Reached func(pg.LSN)
+	// Resumed, if set, is told the redo pointer of the durable point that it goes on from.
+	Resumed func(pg.LSN)
+	// Note, if set, is told what is done about durable points, in words for people.
+	Note func(string)
 }
 
 // Report says what was recovered.
@@ -106,6 +116,8 @@ type Report struct {
 	RecoverySettings string   // those of the first start, as they were written
 	Redone           pg.LSN   // start of the last record that the first start redoes: its target; 0 if it redoes none
 	FirstStart       string   // version of the server that has made the first start already, empty: none
+	Resumed          pg.LSN   // redo pointer of the durable point that this went on from, 0: it began with the base
+	Durable          []pg.LSN // redo pointers of the durable points that were made on the way
 }
 
 // Run recovers into a sink. What the errors mean: *InputError: it cannot be
@@ -117,14 +129,19 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if err := r.plan(ctx); err != nil {
 		return nil, err
 	}
-	if err := r.replay(ctx); err != nil {
-		return nil, err
-	}
-	defer func() { _ = r.engine.Close() }() // scratch files without a name
-	if err := r.write(ctx); err != nil {
+	if err := r.make(ctx); err != nil {
 		return nil, err
 	}
 	return &r.out, nil
+}
+
+// make replays up to the target's redo pointer and writes what is there then.
+func (r *run) make(ctx context.Context) error {
+	if err := r.replay(ctx); err != nil {
+		return err
+	}
+	defer func() { _ = r.engine.Close() }() // scratch files without a name
+	return r.write(ctx)
 }
 
 // run is one recovery under way.
@@ -140,6 +157,11 @@ type run struct {
 	history     wal.History
 	historyFile []byte
 	out         Report
+	// Durable points: after is the one that Base is, nil if it is none; halfway
+	// says that this makes one; start is where the first base starts.
+	after   *point
+	halfway bool
+	start   pg.LSN
 }
 
 // plan finds out where to stop, and up to where the native engine goes.
@@ -153,13 +175,19 @@ func (r *run) plan(ctx context.Context) (err error) {
 	if r.meta.Redo == 0 {
 		return inputErrorf("%s does not say where replay starts: it has no pg_control or backup_label", r.Base.Name())
 	}
-	if r.Found != nil {
+	if r.Found != nil && r.after == nil {
 		r.target = *r.Found
 	} else {
 		r.target, err = FindTarget(ctx, r.WAL, Wanted{
 			Meta: r.meta, To: r.To, ToTime: r.ToTime, LastSegment: r.LastSegment, Plain: r.Plain, Progress: r.walStage("read WAL"),
+			Every: r.Every, after: r.after,
 		})
 	}
+	r.start = r.meta.Redo
+	if r.after != nil {
+		r.start = r.after.Start
+	}
+	r.target.Start = r.start
 	r.out.Target = r.target
 	if err != nil {
 		return err
@@ -217,7 +245,7 @@ func (r *run) replay(ctx context.Context) (err error) {
 	if r.result, err = r.engine.Replay(ctx); err != nil {
 		return r.walError(err)
 	}
-	r.out.BlocksReplayed = r.result.BlocksReplayed
+	r.out.BlocksReplayed += r.result.BlocksReplayed
 	return r.sure()
 }
 

@@ -113,12 +113,12 @@ func (e *edit) apply(at pg.LSN, chunk []byte) {
 func (r *run) edits(ctx context.Context) ([]edit, error) {
 	var out []edit
 	for _, s := range r.target.spaces {
-		if s.drop || s.path == 0 || s.at < r.target.Redo {
+		if s.Drop || s.Path == 0 || s.At < r.target.Redo {
 			continue
 		}
 		e, err := r.hidePath(ctx, s)
 		if err != nil {
-			return nil, fmt.Errorf("hide the path of tablespace %d in the record at %s: %w", s.oid, s.at, err)
+			return nil, fmt.Errorf("hide the path of tablespace %d in the record at %s: %w", s.OID, s.At, err)
 		}
 		out = append(out, e...)
 	}
@@ -136,10 +136,10 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // hidePath is the edits for one record.
 func (r *run) hidePath(ctx context.Context, s space) ([]edit, error) {
-	if s.length < recordHeader || s.path >= s.length {
-		return nil, fmt.Errorf("no path in %d bytes", s.length)
+	if s.Length < recordHeader || s.Path >= s.Length {
+		return nil, fmt.Errorf("no path in %d bytes", s.Length)
 	}
-	rec, where, err := r.rawRecord(ctx, s.at, s.length)
+	rec, where, err := r.rawRecord(ctx, s.At, s.Length)
 	if err != nil {
 		return nil, err
 	}
@@ -149,9 +149,9 @@ func (r *run) hidePath(ctx context.Context, s space) ([]edit, error) {
 	if binary.LittleEndian.Uint32(rec[recordCRC:]) != sum() {
 		return nil, errors.New("its CRC does not fit")
 	}
-	rec[s.path] = 0
+	rec[s.Path] = 0
 	binary.LittleEndian.PutUint32(rec[recordCRC:], sum())
-	out := []edit{{where[s.path], rec[s.path : s.path+1]}}
+	out := []edit{{where[s.Path], rec[s.Path : s.Path+1]}}
 	for i := recordCRC; i < recordHeader; i++ {
 		out = append(out, edit{where[i], rec[i : i+1]})
 	}

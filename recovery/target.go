@@ -18,7 +18,10 @@ type Wanted struct {
 	ToTime      time.Time    // see Config
 	LastSegment pg.SegmentNo // see Config
 	Plain       bool         // see Config
+	Every       uint64       // bytes of WAL from one durable point to the next, 0: none are wanted
 	Progress    func(pg.LSN) // may be nil
+
+	after *point // the durable point that is the base, nil: none
 }
 
 // Target is where a recovery stops, and which part of the way is whose.
@@ -38,6 +41,12 @@ type Target struct {
 	Major      int            // of the WAL
 	SystemID   uint64         // of the WAL, 0 if it did not say
 
+	changes
+	stops []stop // on the way to Redo, where durable points are to be
+}
+
+// changes are what WAL says that matters to a recovery as a whole, in its order.
+type changes struct {
 	forks    []fork
 	settings []setting
 	spaces   []space
@@ -45,23 +54,29 @@ type Target struct {
 
 // fork is a change of timeline.
 type fork struct {
-	parent pg.TLI
-	at     pg.LSN // of the first record that is not parent's
+	Parent pg.TLI
+	At     pg.LSN // of the first record that is not Parent's
 }
 
 // setting is a change of what recovery depends on.
 type setting struct {
-	at pg.LSN
+	At pg.LSN
 	wal.ParameterChange
 }
 
 // space is a record that makes or drops a tablespace.
 type space struct {
-	at     pg.LSN
-	length int // of the record
-	oid    pg.OID
-	path   int // where in the record the primary's path is, 0 if there is none
-	drop   bool
+	At     pg.LSN
+	Length int // of the record
+	OID    pg.OID
+	Path   int // where in the record the primary's path is, 0 if there is none
+	Drop   bool
+}
+
+// stop is a checkpoint that a durable point can be of.
+type stop struct {
+	Checkpoint pg.LSN // where its record starts
+	CheckPoint wal.CheckPoint
 }
 
 // Native reports whether the native engine has something to do.
@@ -73,10 +88,17 @@ func (t Target) AtCheckpoint(segmentSize int64) Target {
 	end := wal.RecordEnd(t.Checkpoint, wal.CheckPointLength, segmentSize)
 	t.To, t.Last, t.End, t.TLI = end, t.Checkpoint, end, t.CheckPoint.TLI
 	t.LastCommit, t.WALEnd = time.Time{}, "" // not known; not ended by it
-	t.forks = before(t.forks, func(f fork) bool { return f.at < end })
-	t.settings = before(t.settings, func(s setting) bool { return s.at < end })
-	t.spaces = before(t.spaces, func(s space) bool { return s.at < end })
+	t.changes = t.until(end)
 	return t
+}
+
+// until is those of the changes that records before an LSN made.
+func (c changes) until(at pg.LSN) changes {
+	return changes{
+		before(c.forks, func(f fork) bool { return f.At < at }),
+		before(c.settings, func(s setting) bool { return s.At < at }),
+		before(c.spaces, func(s space) bool { return s.At < at }),
+	}
 }
 
 func before[T any](all []T, is func(T) bool) (out []T) {
@@ -99,6 +121,9 @@ func FindTarget(ctx context.Context, src replay.WALSource, w Wanted) (Target, er
 	if !w.Online {
 		f.t.Consistent = w.Redo
 	}
+	if w.after != nil {
+		f.t.changes = w.after.changes()
+	}
 	pages := func(at pg.LSN) ([]byte, error) {
 		if w.Progress != nil {
 			w.Progress(at)
@@ -119,6 +144,7 @@ type finder struct {
 	src    replay.WALSource
 	reader *wal.Reader
 	t      Target
+	met    bool // the record of the checkpoint that the durable point is of
 }
 
 // run reads until the target is reached.
@@ -287,28 +313,42 @@ func (f *finder) switchTo(tli pg.TLI, at pg.LSN) {
 // within the target, and whose redo pointer is where the base is consistent.
 // From a base that is not, pages may be missing whose drop is still to come.
 func (f *finder) checkpoint(r *wal.Record, c wal.CheckPoint) {
+	if f.after != nil && r.LSN == f.after.Checkpoint && c == f.after.CheckPoint {
+		f.met = true
+	}
 	within := f.To == 0 || r.End <= f.To
 	if f.Plain || !within || f.t.Consistent == 0 || c.Redo < f.t.Consistent || c.Redo <= f.Redo {
 		return
 	}
 	f.t.Checkpoint, f.t.Redo, f.t.CheckPoint = r.LSN, c.Redo, c
+	if f.Every > 0 && uint64(c.Redo-f.stopped()) >= f.Every {
+		f.t.stops = append(f.t.stops, stop{r.LSN, c})
+	}
+}
+
+// stopped is where the last durable point is so far.
+func (f *finder) stopped() pg.LSN {
+	if n := len(f.t.stops); n > 0 {
+		return f.t.stops[n-1].CheckPoint.Redo
+	}
+	return f.Redo
 }
 
 func (f *finder) tablespace(r *wal.Record) error {
 	if c, ok, err := wal.DecodeTablespaceCreate(r); err != nil {
 		return err
 	} else if ok {
-		s := space{at: r.LSN, length: int(r.Length), oid: c.Spc}
+		s := space{At: r.LSN, Length: int(r.Length), OID: c.Spc}
 		if c.Path != "" {
 			const oidSize = 4 // xl_tblspc_create_rec: the OID, then the path
-			s.path = int(r.Length) - len(r.Main) + oidSize
+			s.Path = int(r.Length) - len(r.Main) + oidSize
 		}
 		f.t.spaces = append(f.t.spaces, s)
 		return nil
 	}
 	spc, ok, err := wal.DecodeTablespaceDrop(r)
 	if ok {
-		f.t.spaces = append(f.t.spaces, space{at: r.LSN, oid: spc, drop: true})
+		f.t.spaces = append(f.t.spaces, space{At: r.LSN, OID: spc, Drop: true})
 	}
 	return err
 }
@@ -318,6 +358,13 @@ func (f *finder) settle() error {
 	f.t.Major, f.t.SystemID = f.reader.Major(), f.reader.SystemID()
 	if f.t.Checkpoint != 0 && f.t.CheckPoint.Redo > f.t.Checkpoint {
 		return inputErrorf("the checkpoint at %s starts redo at %s, behind itself: the WAL is damaged", f.t.Checkpoint, f.t.Redo)
+	}
+	if f.after != nil && !f.met {
+		return inputErrorf("the WAL does not have the checkpoint at %s that the durable point at %s is of: they are of different histories", f.after.Checkpoint, f.Redo)
+	}
+	// A stretch that is left over at the end is not worth a durable point.
+	if n := len(f.t.stops); n > 0 && (f.stopped() == f.t.Redo || uint64(f.t.Redo-f.stopped()) < f.Every/2) {
+		f.t.stops = f.t.stops[:n-1]
 	}
 	return nil
 }

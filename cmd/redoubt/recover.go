@@ -34,6 +34,7 @@ type recoverFlags struct {
 	pgBin           []string
 	workers         int
 	memory, scratch string
+	durableEvery    string
 	progress        string
 	remote          remoteFlags
 }
@@ -58,7 +59,8 @@ until you change pg_hba.conf and listen_addresses. To switch all on again after
 the first start: put your configuration back, and ALTER SYSTEM RESET ALL.
 
 A DIR that is not finished has no global/pg_control, and no server starts on it.
-The same command goes on with it, or begins it anew.
+The same command goes on with it, from its last durable point (--durable-every),
+or begins it anew where there is none.
 
 With --api a redoubt serve does it, from its configured sources into a new
 timeline with a directory on its machine; the id of the new timeline is printed.
@@ -102,6 +104,7 @@ Its token is read from --token-file or $REDOUBT_TOKEN.`,
 	fl.IntVar(&f.workers, "workers", 0, "threads that replay (default: one per core)")
 	fl.StringVar(&f.memory, "memory", "1GiB", "memory for pages; the rest goes to --scratch")
 	fl.StringVar(&f.scratch, "scratch", "", "directory for pages beyond --memory (default: the system's)")
+	fl.StringVar(&f.durableEvery, "durable-every", "auto", "after how much WAL the state is made durable, so that the same command goes on from there after a kill: a size, never, or auto (16GiB, or twice the base if that is more)")
 	fl.StringVar(&f.progress, "progress", "auto", "progress on stderr: auto or never")
 	f.remote.flags(cmd)
 	return cmd
@@ -111,6 +114,10 @@ func (f *recoverFlags) run(cmd *cobra.Command) (err error) {
 	cfg, dir, err := f.options()
 	if err != nil {
 		return err
+	}
+	var every config.Interval
+	if err := every.UnmarshalText([]byte(f.durableEvery)); err != nil {
+		return fmt.Errorf("--durable-every: %w", err)
 	}
 	ctx := cmd.Context()
 	base, err := openSide(ctx, f.base)
@@ -127,7 +134,12 @@ func (f *recoverFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	cfg.Base, cfg.Stage = recoverySide{base}, prog.update
+	cfg.Base, cfg.Stage, cfg.Every = recoverySide{base}, prog.update, durableEvery(every, base.Size())
+	cfg.Note = func(s string) {
+		prog.end()
+		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), s)
+	}
+	dir.Open = openDurable
 	if err := f.serverReady(ctx, base); err != nil {
 		return err
 	}
@@ -147,6 +159,29 @@ func (f *recoverFlags) run(cmd *cobra.Command) (err error) {
 		err = &exitError{code: exitFindings}
 	}
 	return err
+}
+
+// minDurable is how much WAL there is at least from one durable point to the
+// next, unless somebody says another size: less is replayed in minutes.
+const minDurable = 16 << 30
+
+// durableEvery is how much WAL there is from one durable point to the next, 0:
+// there are none. Where auto does not know the size of the base, a point could
+// cost more than it saves.
+func durableEvery(i config.Interval, base int64) uint64 {
+	switch {
+	case i != config.Auto:
+		return uint64(i)
+	case base <= 0:
+		return 0
+	}
+	return uint64(max(minDurable, 2*base))
+}
+
+// openDurable opens the directory of a durable point.
+func openDurable(ctx context.Context, path string) (recovery.Kept, error) {
+	s, err := openSide(ctx, path)
+	return recoverySide{s}, err
 }
 
 // starts reports whether a server makes the first start.
@@ -336,6 +371,8 @@ type recoveryResult struct {
 	Damaged              []string         `json:"damaged,omitempty"` // the first of them
 	FuturePages          int64            `json:"future_pages"`
 	FirstStart           string           `json:"first_start,omitempty"` // version of the server that made it
+	ResumedLSN           *pg.LSN          `json:"resumed_lsn"`           // of the durable point that it went on from: WAL before was not read again
+	DurableLSNs          []pg.LSN         `json:"durable_lsns"`          // durable points that were made
 }
 
 type recoveryPostgres struct {
@@ -350,6 +387,7 @@ func resultOf(r *recovery.Report, dir string) recoveryResult {
 		Native: pg.Range{From: r.Start, To: r.Redo}, Tail: pg.Range{From: r.Redo, To: r.End},
 		BlocksReplayed: r.BlocksReplayed, PreparedTransactions: r.Prepared, Tablespaces: r.Tablespaces, Files: r.Files, Bytes: r.Bytes,
 		DamagedPages: r.DamagedPages, Damaged: r.Damaged, FuturePages: r.FuturePages, FirstStart: r.FirstStart,
+		ResumedLSN: known(r.Resumed), DurableLSNs: append([]pg.LSN{}, r.Durable...),
 	}
 }
 
@@ -369,6 +407,9 @@ target     %s, timeline %d; the last record is that at %s
 		line("WAL ends   there: %s", r.WALEnd)
 	}
 	line("replayed   %s to %s, %d blocks", r.Start, r.Redo, r.BlocksReplayed)
+	if r.Resumed != 0 {
+		line("went on    from the durable point at %s that an earlier run had left", r.Resumed)
+	}
 	line("left to    PostgreSQL's first start: %s to %s (%s)", r.Redo, r.End, humanize.IBytes(uint64(r.End-r.Redo)))
 	line("written    %d files, %s", r.Files, humanize.IBytes(uint64(r.Bytes)))
 	if r.DamagedPages > 0 {

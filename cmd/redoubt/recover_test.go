@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,12 +45,18 @@ func contents(t testing.TB, dir string) map[string]string {
 	return out
 }
 
-// recoverKills is how often a recovery is killed.
-const recoverKills = 50
+// kills is how often something is killed: fifty times, or $REDOUBT_KILLS.
+func kills() int {
+	if n, err := strconv.Atoi(os.Getenv("REDOUBT_KILLS")); err == nil && n > 0 {
+		return n
+	}
+	return 50
+}
 
-// TestKilledRecovery kills recoveries at random moments. What is left is never
-// something that a server starts on and is not whole, and the same command
-// makes of it byte by byte what an undisturbed one makes.
+// TestKilledRecovery kills recoveries at random moments, those that make durable
+// points on the way. What is left is never something that a server starts on and
+// is not whole, and the same command makes of it byte by byte what an undisturbed
+// one makes.
 func TestKilledRecovery(t *testing.T) {
 	t.Parallel()
 	bucket, _ := planted(t)
@@ -59,14 +66,18 @@ func TestKilledRecovery(t *testing.T) {
 	took := time.Since(start)
 	want := contents(t, whole)
 	dir := filepath.Join(t.TempDir(), "killed")
+	args := recoverArgs(bucket, dir, "--durable-every", "1MiB")
 	rnd := rand.New(rand.NewPCG(uint64(start.UnixNano()), 0))
-	finished := 0
-	for kills := 0; kills < recoverKills; {
-		c := command(t, recoverArgs(bucket, dir)...)
+	finished, resumed := 0, 0
+	for killed := 0; killed < kills(); {
+		c := command(t, args...)
+		var said strings.Builder
+		c.Stderr = &said
 		must(t, c.Start())
 		timer := time.AfterFunc(time.Duration(rnd.Int64N(int64(took*5/4))), func() { _ = c.Process.Kill() })
 		err := c.Wait()
 		timer.Stop()
+		resumed += strings.Count(said.String(), "goes on from its durable point")
 		if err == nil {
 			finished++
 			same(t, "a recovery that was killed", want, contents(t, dir))
@@ -76,16 +87,16 @@ func TestKilledRecovery(t *testing.T) {
 		if ws, ok := c.ProcessState.Sys().(syscall.WaitStatus); !ok || !ws.Signaled() {
 			t.Fatalf("exit: %v", err)
 		}
-		kills++
+		killed++
 		if startable(t, dir) { // killed at the very end
-			redoubt(t, recoverArgs(bucket, dir)...).want(t, exitClean)
+			redoubt(t, args...).want(t, exitClean)
 			same(t, "a recovery that was killed at its end", want, contents(t, dir))
 			must(t, os.RemoveAll(dir))
 		}
 	}
-	redoubt(t, recoverArgs(bucket, dir)...).want(t, exitClean)
+	redoubt(t, args...).want(t, exitClean)
 	same(t, "a recovery that was killed", want, contents(t, dir))
-	t.Logf("%d kills, %d recoveries came to their end; an undisturbed one takes %v", recoverKills, finished, took)
+	t.Logf("%d kills, %d recoveries came to their end, %d went on from a durable point; an undisturbed one without takes %v", kills(), finished, resumed, took)
 }
 
 // TestRecoverFullDisk: a target that does not fit is an error, and no target.

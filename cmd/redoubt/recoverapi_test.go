@@ -43,7 +43,7 @@ func newRecovering(t *testing.T, major int) *recovering {
 	r.config = filepath.Join(dir, "serve.yaml")
 	put(t, r.config, fmt.Appendf(nil, `data_dir: %s/state
 sources: [{name: prod, wal: %s, layout: redoubt}]
-recovery: {dir: %s}
+recovery: {dir: %s, durable_every: 1MiB}
 http: {listen: %q, token_file: %s/token}
 `, dir, r.bucket, r.made, address, dir))
 	return r
@@ -132,9 +132,16 @@ func proveRecovery(t *testing.T, major int) {
 	go func() { said <- finish(t, waiting) }()
 	r.killed(t, 2)
 	r.serve(t)
+	left := r.timeline(t, begun.TimelineID)
 	o := <-said
 	o.want(t, exitClean)
 	whole := parse[finding.TimelineStatus](t, o.stdout)
+	if at := r.await(t, begun.TimelineID); left.State == finding.StateRecovering && left.Recovery.DurableLSN != nil &&
+		(at.Recovery.ResumedLSN == nil || *at.Recovery.ResumedLSN < *left.Recovery.DurableLSN) {
+		t.Errorf("killed behind its durable point at %s it did not go on from there: %+v", left.Recovery.DurableLSN, at.Recovery)
+	} else {
+		t.Logf("killed: %s, durable %v; then it went on from %v", left.State, left.Recovery.DurableLSN, at.Recovery.ResumedLSN)
+	}
 	at := r.await(t, begun.TimelineID)
 	if at.State != finding.StateActive || *at.AncestorLSN != *at.LastRecordLSN || *at.AncestorLSN > to || *at.TargetLSN != to {
 		t.Fatalf("recovered: %+v, %+v", at, at.Recovery)
@@ -190,7 +197,7 @@ func adopt(t *testing.T, c *pgtest.Cluster, tl finding.TimelineStatus) {
 	c.Adopt()
 }
 
-// killed kills the server once so many recoveries have begun.
+// killed kills the server once so many recoveries have begun, and one of them has a durable point.
 func (r *recovering) killed(t *testing.T, recoveries int) {
 	t.Helper()
 	for until := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
@@ -203,13 +210,14 @@ func (r *recovering) killed(t *testing.T, recoveries int) {
 			Offset    int                      `json:"offset"`
 			Next      *int                     `json:"next_offset"`
 		}](t, r.ask(t, 200, "GET", "/v1/tenant/acme/timeline", ""))
-		begun := 0
+		begun, durable := 0, false
 		for _, tl := range list.Timelines {
 			if tl.Recovery != nil && tl.Recovery.StartedAt != nil {
 				begun++
+				durable = durable || tl.Recovery.DurableLSN != nil || tl.State != finding.StateRecovering
 			}
 		}
-		if begun == recoveries {
+		if begun == recoveries && durable {
 			break
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,13 +29,16 @@ import (
 func (s *service) recoveries(ctx context.Context) *jobs.Manager {
 	c := s.cfg.Recovery
 	return jobs.New(ctx, jobs.Config{
-		Ledger: s.ledger, Engine: recoveryEngine{s.site}, Dir: s.cfg.RecoveryDir(), Parallel: c.Parallel, Log: s.log,
+		Ledger: s.ledger, Engine: recoveryEngine{s.site, s.log}, Dir: s.cfg.RecoveryDir(), Parallel: c.Parallel, Log: s.log,
 		Retries: jobs.Retries{Attempts: c.Retries.Attempts, FirstWait: time.Duration(c.Retries.FirstWait), MaxWait: time.Duration(c.Retries.MaxWait)},
 	})
 }
 
 // recoveryEngine makes data directories from the configured sources.
-type recoveryEngine struct{ *site }
+type recoveryEngine struct {
+	*site
+	log *slog.Logger
+}
 
 var _ jobs.Engine = recoveryEngine{}
 
@@ -155,8 +159,11 @@ func (e recoveryEngine) Recover(ctx context.Context, j ledger.Recovery, progress
 	cfg := recovery.Config{
 		To: j.ToLSN, ToTime: j.ToTime, Memory: int64(e.cfg.Recovery.Memory), Workers: e.cfg.Workers,
 		Scratch: e.cfg.ScratchDir(), ScratchMinFree: int64(e.cfg.Scratch.MinFree),
-		Planned:  func(t recovery.Target) { progress(t.To, 0) },
-		Progress: func(at pg.LSN) { progress(0, at) },
+		Planned:  func(t recovery.Target) { progress(ledger.Reached{Target: t.To}) },
+		Progress: func(at pg.LSN) { progress(ledger.Reached{Last: at}) },
+		Reached:  func(at pg.LSN) { progress(ledger.Reached{Durable: at}) },
+		Resumed:  func(at pg.LSN) { progress(ledger.Reached{Durable: at, Resumed: at}) },
+		Note:     func(s string) { e.log.Info(s, "tenant", j.Tenant, "target", j.Timeline) },
 	}
 	if err := recoverableWAL(ctx, t, 0, &cfg); err != nil {
 		return jobs.Result{}, err
@@ -166,15 +173,12 @@ func (e recoveryEngine) Recover(ctx context.Context, j ledger.Recovery, progress
 		return jobs.Result{}, err
 	}
 	defer func() { err = errors.Join(err, base.Close()) }()
-	cfg.Base = recoverySide{base}
+	cfg.Base, cfg.Every = recoverySide{base}, durableEvery(e.cfg.Recovery.DurableEvery, base.Size())
 	if err := e.prepare(j.Directory); err != nil {
 		return jobs.Result{}, err
 	}
-	rep, err := recovery.ToDirectory(ctx, cfg, recovery.Directory{Path: j.Directory})
+	rep, err := recovery.ToDirectory(ctx, cfg, recovery.Directory{Path: j.Directory, Job: jobOf(j), Open: openDurable, Add: ancestorOf(j)})
 	if err != nil {
-		return jobs.Result{}, err
-	}
-	if err := leaveAncestor(j.Directory, archive.Ancestor{Tenant: j.Tenant, Timeline: j.Ancestor, TLI: rep.TLI, LSN: rep.End}); err != nil {
 		return jobs.Result{}, err
 	}
 	return jobs.Result{Target: cmp.Or(rep.To, rep.End), Last: rep.End, Doubt: doubtOf(rep)}, nil
@@ -217,25 +221,23 @@ func (e recoveryEngine) prepare(dir string) error {
 	return nil
 }
 
-// leaveAncestor writes down in a data directory where its WAL leaves that of
-// its ancestor: archive-push stores it beside the WAL.
-func leaveAncestor(dir string, a archive.Ancestor) error {
-	b, err := json.MarshalIndent(a, "", "  ")
-	if err != nil {
-		return err
+// Unfinished fits jobs.Engine.
+func (recoveryEngine) Unfinished(j ledger.Recovery) bool {
+	return recovery.Unfinished(j.Directory, jobOf(j))
+}
+
+// jobOf tells one recovery into a timeline from another, earlier one.
+func jobOf(j ledger.Recovery) string {
+	return fmt.Sprintf("%s/%s since %s", j.Tenant, j.Timeline, j.CreatedAt.UTC().Format(time.RFC3339Nano))
+}
+
+// ancestorOf writes down in a data directory where its WAL leaves that of its
+// ancestor: whoever stores its WAL stores that beside it.
+func ancestorOf(j ledger.Recovery) func(*recovery.Report) (map[string][]byte, error) {
+	return func(rep *recovery.Report) (map[string][]byte, error) {
+		b, err := json.MarshalIndent(archive.Ancestor{Tenant: j.Tenant, Timeline: j.Ancestor, TLI: rep.TLI, LSN: rep.End}, "", "  ")
+		return map[string][]byte{archive.AncestorFile: append(b, '\n')}, err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, archive.AncestorFile), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(b, '\n'))
-	err = errors.Join(err, f.Sync())
-	if info, serr := os.Stat(dir); serr == nil && os.Geteuid() == 0 {
-		if st, ok := info.Sys().(*syscall.Stat_t); ok {
-			err = errors.Join(err, f.Chown(int(st.Uid), int(st.Gid)))
-		}
-	}
-	return errors.Join(err, f.Close())
 }
 
 // recoverer fits api.Recoverer.

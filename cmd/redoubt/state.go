@@ -219,6 +219,7 @@ func recovered(a *finding.TimelineStatus, r *ledger.Recovery) {
 	a.TargetLSN, a.LastRecordLSN = known(r.TargetLSN), known(r.LastRecordLSN)
 	a.Recovery = &finding.Recovery{
 		Base: r.Base, BaseLSN: r.BaseLSN, FromLSN: known(r.FromLSN), ToLSN: known(r.ToLSN), ToTime: given(r.ToTime), Reason: r.Reason,
+		DurableLSN: known(r.DurableLSN), ResumedLSN: known(r.ResumedLSN),
 		Directory: r.Directory, CreatedAt: r.CreatedAt, StartedAt: given(r.StartedAt), EndedAt: given(r.EndedAt),
 	}
 }

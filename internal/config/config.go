@@ -113,10 +113,12 @@ type Server struct {
 
 // Recovery says where timelines are made by recovery, and how many at once.
 type Recovery struct {
-	Dir      string  `yaml:"dir"` // empty: DATA_DIR/recovery
-	Parallel int     `yaml:"parallel"`
-	Memory   Size    `yaml:"memory"` // of each
-	Retries  Retries `yaml:"retries"`
+	Dir      string `yaml:"dir"` // empty: DATA_DIR/recovery
+	Parallel int    `yaml:"parallel"`
+	Memory   Size   `yaml:"memory"` // of each
+	// DurableEvery is WAL from one durable point of each to the next.
+	DurableEvery Interval `yaml:"durable_every"`
+	Retries      Retries  `yaml:"retries"`
 }
 
 // Reports says where reports go and whether they show bytes of pages.
@@ -183,7 +185,7 @@ func Default() Config {
 		Memory:   1 << 30,
 		Scratch:  Scratch{MinFree: 1 << 30},
 		Server:   Server{Memory: 1 << 30},
-		Recovery: Recovery{Parallel: 2, Memory: 512 << 20, Retries: Retries{Attempts: 10, FirstWait: Duration(5 * time.Second), MaxWait: Duration(2 * time.Minute)}},
+		Recovery: Recovery{Parallel: 2, Memory: 512 << 20, DurableEvery: Auto, Retries: Retries{Attempts: 10, FirstWait: Duration(5 * time.Second), MaxWait: Duration(2 * time.Minute)}},
 		Reports:  Reports{Dir: "./redoubt-reports", PageBytes: "masked"},
 
 		WALBackup: DefaultWALBackup(),

@@ -337,3 +337,18 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestInterval(t *testing.T) {
+	for _, text := range []string{"auto", "never", "16GiB"} {
+		var i Interval
+		if err := i.UnmarshalText([]byte(text)); err != nil || i.String() != text {
+			t.Errorf("%s is read as %s: %v", text, i, err)
+		}
+	}
+	for _, text := range []string{"", "0", "0GiB", "-1", "often"} {
+		var i Interval
+		if err := i.UnmarshalText([]byte(text)); err == nil || !strings.Contains(err.Error(), "auto, never, or a size") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

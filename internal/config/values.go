@@ -110,3 +110,42 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // Reveal is the secret itself.
 func (s Secret) Reveal() string { return string(s) }
+
+// Interval is bytes of WAL between two durable points of a recovery: a size,
+// never, or auto, which leaves it to the recovery.
+type Interval int64
+
+// Intervals that are no sizes.
+const (
+	Auto  Interval = -1
+	Never Interval = 0
+)
+
+// UnmarshalText reads auto, never, or a size.
+func (i *Interval) UnmarshalText(b []byte) error {
+	switch string(b) {
+	case Auto.String():
+		*i = Auto
+		return nil
+	case Never.String():
+		*i = Never
+		return nil
+	}
+	var size Size
+	if err := size.UnmarshalText(b); err != nil || size == 0 {
+		return fmt.Errorf("%q is no interval: write auto, never, or a size such as 16GiB", b)
+	}
+	*i = Interval(size)
+	return nil
+}
+
+// String prints what UnmarshalText reads.
+func (i Interval) String() string {
+	switch i {
+	case Auto:
+		return "auto"
+	case Never:
+		return "never"
+	}
+	return Size(i).String()
+}

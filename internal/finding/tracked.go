@@ -77,14 +77,17 @@ const (
 
 // Recovery is how a timeline was made, or is being made.
 type Recovery struct {
-	Base      string     `json:"base"`     // name of the snapshot
-	BaseLSN   pg.LSN     `json:"base_lsn"` // at which it is consistent
-	FromLSN   *pg.LSN    `json:"from_lsn"` // as asked for; null: by WAL alone
-	ToLSN     *pg.LSN    `json:"to_lsn"`   // as asked for
-	ToTime    *time.Time `json:"to_time"`  // as asked for
-	Reason    string     `json:"reason"`   // why it failed or, of an active one, what is doubtful about it
-	Directory string     `json:"directory"`
-	CreatedAt time.Time  `json:"created_at"`
-	StartedAt *time.Time `json:"started_at"` // null: it waits for others
-	EndedAt   *time.Time `json:"ended_at"`
+	Base    string     `json:"base"`     // name of the snapshot
+	BaseLSN pg.LSN     `json:"base_lsn"` // at which it is consistent
+	FromLSN *pg.LSN    `json:"from_lsn"` // as asked for; null: by WAL alone
+	ToLSN   *pg.LSN    `json:"to_lsn"`   // as asked for
+	ToTime  *time.Time `json:"to_time"`  // as asked for
+	// DurableLSN is the newest durable point, from which it goes on after a kill; ResumedLSN the one that it went on from last.
+	DurableLSN *pg.LSN    `json:"durable_lsn"`
+	ResumedLSN *pg.LSN    `json:"resumed_lsn"`
+	Reason     string     `json:"reason"` // why it failed or is tried again or, of an active one, what is doubtful about it
+	Directory  string     `json:"directory"`
+	CreatedAt  time.Time  `json:"created_at"`
+	StartedAt  *time.Time `json:"started_at"` // null: it waits for others
+	EndedAt    *time.Time `json:"ended_at"`
 }

@@ -24,8 +24,10 @@ type Recovery struct {
 	ToTime        time.Time     // as asked for
 	TargetLSN     pg.LSN        // what is to be reached
 	LastRecordLSN pg.LSN        // what is reached
+	DurableLSN    pg.LSN        // the newest durable point: a recovery that was killed goes on from there
+	ResumedLSN    pg.LSN        // the durable point that it went on from last
 	State         finding.State // of the timeline
-	Reason        string        // why it failed, or what is doubtful about it
+	Reason        string        // why it failed, what is doubtful about it or, under way, why it is tried again
 	Directory     string
 	CreatedAt     time.Time
 	StartedAt     time.Time
@@ -82,12 +84,23 @@ func mayRecover(ctx context.Context, tx *sql.Tx, r Recovery) error {
 	return nil
 }
 
+// Reached is how far a recovery is; zero LSNs are not known.
+type Reached struct {
+	Target  pg.LSN // what is to be reached
+	Last    pg.LSN // what is reached
+	Durable pg.LSN // the newest durable point
+	Resumed pg.LSN // the durable point that it went on from
+	Trouble string // why it has to be tried again, empty: it need not
+}
+
 // NoteRecovery writes down how far a recovery is; zero LSNs change nothing. If
 // it is not under way any more, say because it was cancelled, that is ErrNotFound.
-func (l *Ledger) NoteRecovery(ctx context.Context, tenant, timeline string, at time.Time, target, last pg.LSN) error {
+func (l *Ledger) NoteRecovery(ctx context.Context, tenant, timeline string, at time.Time, to Reached) error {
 	return l.update(ctx, "note recovery into "+timeline, func(tx *sql.Tx) error {
-		return changeRecovery(ctx, tx, `UPDATE recoveries SET started_at = coalesce(started_at, ?), target_lsn = coalesce(?, target_lsn), last_record_lsn = coalesce(?, last_record_lsn)
-			WHERE tenant = ? AND timeline = ? AND state = 'recovering'`, timeText(at), lsnOrNull(target), lsnOrNull(last), tenant, timeline)
+		return changeRecovery(ctx, tx, `UPDATE recoveries SET started_at = coalesce(started_at, ?), target_lsn = coalesce(?, target_lsn), last_record_lsn = coalesce(?, last_record_lsn),
+			durable_lsn = coalesce(?, durable_lsn), resumed_lsn = coalesce(?, resumed_lsn), reason = ?
+			WHERE tenant = ? AND timeline = ? AND state = 'recovering'`, timeText(at), lsnOrNull(to.Target), lsnOrNull(to.Last),
+			lsnOrNull(to.Durable), lsnOrNull(to.Resumed), to.Trouble, tenant, timeline)
 	})
 }
 
@@ -200,20 +213,20 @@ func recoveries(ctx context.Context, tx *sql.Tx, where string, args ...any) (out
 		out = append(out, r)
 		return err
 	}, `SELECT tenant, timeline, source, ancestor_timeline_id, base, state, reason, directory,
-		ancestor_lsn, base_lsn, from_lsn, to_lsn, target_lsn, last_record_lsn, to_time, created_at, started_at, ended_at
+		ancestor_lsn, base_lsn, from_lsn, to_lsn, target_lsn, last_record_lsn, durable_lsn, resumed_lsn, to_time, created_at, started_at, ended_at
 		FROM recoveries `+where+" ORDER BY created_at, tenant, timeline", args...)
 	return out, err
 }
 
 func scanRecovery(rows *sql.Rows) (r Recovery, err error) {
-	var lsns [6]sql.NullString
+	var lsns [8]sql.NullString
 	var times [4]sql.NullString
 	if err := rows.Scan(&r.Tenant, &r.Timeline, &r.Source, &r.Ancestor, &r.Base, &r.State, &r.Reason, &r.Directory,
-		&lsns[0], &lsns[1], &lsns[2], &lsns[3], &lsns[4], &lsns[5], &times[0], &times[1], &times[2], &times[3]); err != nil {
+		&lsns[0], &lsns[1], &lsns[2], &lsns[3], &lsns[4], &lsns[5], &lsns[6], &lsns[7], &times[0], &times[1], &times[2], &times[3]); err != nil {
 		return r, err
 	}
 	var errs []error
-	for i, dst := range []*pg.LSN{&r.AncestorLSN, &r.BaseLSN, &r.FromLSN, &r.ToLSN, &r.TargetLSN, &r.LastRecordLSN} {
+	for i, dst := range []*pg.LSN{&r.AncestorLSN, &r.BaseLSN, &r.FromLSN, &r.ToLSN, &r.TargetLSN, &r.LastRecordLSN, &r.DurableLSN, &r.ResumedLSN} {
 		if *dst, err = parseOptionalLSN(lsns[i]); err != nil {
 			errs = append(errs, err)
 		}

@@ -56,8 +56,8 @@ func TestRecovery(t *testing.T) {
 	wantErr(t, "delete an official timeline", l.StartDelete(ctx, key.Tenant, key.Timeline), ErrNotFound)
 	wantErr(t, "cancel an official timeline", l.CancelRecovery(ctx, key.Tenant, key.Timeline, at(2)), ErrNotFound)
 
-	must(t, l.NoteRecovery(ctx, made.Tenant, made.Timeline, at(2), 0, 0x1500000))
-	must(t, l.NoteRecovery(ctx, made.Tenant, made.Timeline, at(3), 0x2000000, 0))
+	must(t, l.NoteRecovery(ctx, made.Tenant, made.Timeline, at(2), Reached{Last: 0x1500000, Trouble: "away"}))
+	must(t, l.NoteRecovery(ctx, made.Tenant, made.Timeline, at(3), Reached{Target: 0x2000000, Durable: 0x1400000, Resumed: 0x1300000}))
 	got = wantState(t, l, made, finding.StateRecovering)
 	if got.LastRecordLSN != 0x1500000 || got.TargetLSN != 0x2000000 || !got.StartedAt.Equal(at(2)) {
 		t.Errorf("%+v", got)
@@ -68,7 +68,7 @@ func TestRecovery(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	for what, err := range map[string]error{
-		"note":   l.NoteRecovery(ctx, made.Tenant, made.Timeline, at(5), 0, 1),
+		"note":   l.NoteRecovery(ctx, made.Tenant, made.Timeline, at(5), Reached{Last: 1}),
 		"finish": l.FinishRecovery(ctx, made.Tenant, made.Timeline, at(5), 1, 1, ""),
 		"fail":   l.FailRecovery(ctx, made.Tenant, made.Timeline, at(5), "x"),
 		"cancel": l.CancelRecovery(ctx, made.Tenant, made.Timeline, at(5)),

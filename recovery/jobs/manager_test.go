@@ -77,6 +77,9 @@ func (f *fake) counted(timeline string) (attempts, most int) {
 	return f.attempts[timeline], f.most
 }
 
+// Unfinished: what the fake leaves is never gone on with.
+func (f *fake) Unfinished(ledger.Recovery) bool { return false }
+
 func (f *fake) Transient(err error) bool { return errors.Is(err, errPasses) }
 
 func (f *fake) Recover(ctx context.Context, j ledger.Recovery, progress Progress) (Result, error) {
@@ -93,7 +96,7 @@ func (f *fake) Recover(ctx context.Context, j ledger.Recovery, progress Progress
 	if _, err := os.Lstat(j.Directory); err == nil {
 		return Result{}, errors.New("the directory is there already")
 	}
-	if err := makeDirectory(j.Directory, func() { progress(0x3000000, 0x2000000) }); err != nil {
+	if err := makeDirectory(j.Directory, func() { progress(ledger.Reached{Target: 0x3000000, Last: 0x2000000}) }); err != nil {
 		return Result{}, err
 	}
 	if f.hold != nil {

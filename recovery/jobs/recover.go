@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"redoubt/internal/ledger"
@@ -51,6 +51,10 @@ func (m *Manager) attempts(ctx context.Context, r ledger.Recovery) (Result, erro
 			return res, err
 		}
 		m.cfg.Log.Warn("recovery is tried again", "target", r.Timeline, "wait", wait, "error", err)
+		trouble := fmt.Sprintf("attempt %d of %d failed, it is tried again in %s: %v", n, m.cfg.Retries.Attempts, wait, err)
+		if !m.note(ctx, r, ledger.Reached{Trouble: trouble}) {
+			return res, context.Canceled
+		}
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -60,27 +64,33 @@ func (m *Manager) attempts(ctx context.Context, r ledger.Recovery) (Result, erro
 	}
 }
 
-// attempt recovers once, into an empty place, and writes down how far it is meanwhile. If the
-// ledger does not know it as under way any more, it stops.
+// note writes down how far a recovery is, and reports whether the ledger knows
+// it as under way.
+func (m *Manager) note(ctx context.Context, r ledger.Recovery, to ledger.Reached) bool {
+	err := m.cfg.Ledger.NoteRecovery(ctx, r.Tenant, r.Timeline, time.Now(), to)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, ledger.ErrNotFound) {
+		m.cfg.Log.Warn("progress could not be written down", "target", r.Timeline, "error", err)
+	}
+	return !errors.Is(err, ledger.ErrNotFound)
+}
+
+// attempt recovers once, into an empty place or going on with what an attempt before left, and writes down how
+// far it is meanwhile. If the ledger does not know it as under way any more, it stops.
 func (m *Manager) attempt(ctx context.Context, r ledger.Recovery) (res Result, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var target, last atomic.Uint64
-	note := func() bool {
-		err := m.cfg.Ledger.NoteRecovery(ctx, r.Tenant, r.Timeline, time.Now(), pg.LSN(target.Load()), pg.LSN(last.Load()))
-		if err != nil && ctx.Err() == nil && !errors.Is(err, ledger.ErrNotFound) {
-			m.cfg.Log.Warn("progress could not be written down", "target", r.Timeline, "error", err)
-		}
-		return !errors.Is(err, ledger.ErrNotFound)
-	}
+	var far reached
+	note := func() bool { return m.note(ctx, r, far.read()) }
 	if !note() {
 		return res, context.Canceled
 	}
 	if err := idle(r.Directory); err != nil {
 		return res, err
 	}
-	if err := remove(r); err != nil { // what an attempt before left, or a state less advanced
-		return res, err
+	if !m.cfg.Engine.Unfinished(r) {
+		if err := remove(r); err != nil { // a state less advanced, or what another recovery left
+			return res, err
+		}
 	}
 	ended := make(chan struct{})
 	go func() {
@@ -98,24 +108,37 @@ func (m *Manager) attempt(ctx context.Context, r ledger.Recovery) (res Result, e
 			}
 		}
 	}()
-	defer func() { cancel(); <-ended }()
+	defer func() { note(); cancel(); <-ended }()
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("recover: panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return m.cfg.Engine.Recover(ctx, r, func(t, l pg.LSN) {
-		raise(&target, t)
-		raise(&last, l)
+	return m.cfg.Engine.Recover(ctx, r, func(to ledger.Reached) {
+		far.raise(to)
+		if to.Durable != 0 {
+			note()
+		}
 	})
 }
 
-// raise keeps the highest value seen.
-func raise(v *atomic.Uint64, to pg.LSN) {
-	for {
-		old := v.Load()
-		if uint64(to) <= old || v.CompareAndSwap(old, uint64(to)) {
-			return
-		}
+// reached is how far an attempt is.
+type reached struct {
+	mu  sync.Mutex
+	far ledger.Reached
+}
+
+// raise keeps the highest values said.
+func (r *reached) raise(to ledger.Reached) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, v := range [][2]*pg.LSN{{&r.far.Target, &to.Target}, {&r.far.Last, &to.Last}, {&r.far.Durable, &to.Durable}, {&r.far.Resumed, &to.Resumed}} {
+		*v[0] = max(*v[0], *v[1])
 	}
+}
+
+func (r *reached) read() ledger.Reached {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.far
 }

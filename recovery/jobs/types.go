@@ -21,7 +21,10 @@ type Engine interface {
 	Resolve(ctx context.Context, r Request) (Origin, error)
 	// Holds reports whether an archive has something under a timeline's name.
 	Holds(ctx context.Context, tenant, timeline string) (bool, error)
-	// Recover makes j.Directory, which is not there; its parent is. Progress
+	// Unfinished reports whether j.Directory is what a recovery of the very
+	// same job left when it was stopped, so that Recover may go on with it.
+	Unfinished(j ledger.Recovery) bool
+	// Recover makes j.Directory, which is not there or Unfinished. Progress
 	// may be called from any goroutine.
 	Recover(ctx context.Context, j ledger.Recovery, progress Progress) (Result, error)
 	// Transient reports whether an error may pass, as of a store that cannot be reached.
@@ -43,9 +46,8 @@ type Origin struct {
 	BaseLSN pg.LSN // at which it is consistent
 }
 
-// Progress is told what is to be reached, once that is known, and what is
-// reached; zero: not known.
-type Progress func(target, last pg.LSN)
+// Progress is told how far it is. What was said before holds on where an LSN is zero.
+type Progress func(ledger.Reached)
 
 // Result is what was made.
 type Result struct {
