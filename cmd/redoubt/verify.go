@@ -29,7 +29,7 @@ type verifyFlags struct {
 	from, to, rel       string
 	engine, confirm     string
 	pgBin               []string
-	sample              float64
+	sample, untouched   float64
 	seed                int64
 	workers             int
 	memory, scratch     string
@@ -49,7 +49,10 @@ and compare every page with the second.
 A location is a path or a URL (s3://bucket/prefix?…, gs://…, azblob://…,
 file:///dir). Base and official are a data directory that was stopped cleanly,
 or a base backup: a directory, .tar, .tar.gz, .tar.zst, .tar.lz4, or what
-pg_basebackup wrote. Both are only read.`,
+pg_basebackup wrote; or a timeline on Neon's pageservers, of which --from and
+--to say the LSNs: pageserver://HOST:PORT[,HOST:PORT…]/TENANT/TIMELINE, the hosts
+those of its shards in order, the token in $REDOUBT_PAGESERVER_TOKEN. Both are
+only read.`,
 		Example: `  # last night's backup against the one before
   redoubt verify --base /backups/mon --official /backups/tue --wal /archive
 
@@ -59,6 +62,10 @@ pg_basebackup wrote. Both are only read.`,
 
   # the same; a real PostgreSQL confirms what is found and says who is to blame
   redoubt verify --base old --official new --wal archive --confirm server --pg-bin 17=/opt/pg17/bin
+
+  # what a pageserver made of an hour of WAL; a hundredth of all other blocks, too
+  redoubt verify --base pageserver://ps:6400/TENANT/TIMELINE --from 0/16B3748 \
+      --official pageserver://ps:6400/TENANT/TIMELINE --to 0/9A3F5D8 --untouched 0.01 --wal s3://b/wal
 
   # a tenth of the blocks of one table
   redoubt verify --base old --official new --wal archive --rel 1663/16384/16390 --sample 0.1 --seed 7`,
@@ -80,6 +87,7 @@ pg_basebackup wrote. Both are only read.`,
 	fl.StringArrayVar(&f.pgBin, "pg-bin", nil, "`DIR` of PostgreSQL's programs, or 17=DIR for one major version (default: where they are usually installed)")
 	fl.StringVar(&f.rel, "rel", "", "only this relation: TABLESPACE/DATABASE/RELFILENODE")
 	fl.Float64Var(&f.sample, "sample", 1, "fraction of the blocks to verify, above 0 and at most 1")
+	fl.Float64Var(&f.untouched, "untouched", 0, "of sides that are pageservers: fraction of the blocks to compare, too, that no WAL touches, 0 to 1; others are compared whole")
 	fl.Int64Var(&f.seed, "seed", 0, "which blocks a sample takes")
 	fl.IntVar(&f.workers, "workers", 0, "threads that replay (default: one per core)")
 	fl.StringVar(&f.memory, "memory", "1GiB", "memory for pages; the rest goes to --scratch")
@@ -98,16 +106,11 @@ func (f *verifyFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	ctx := cmd.Context()
-	base, err := openSide(ctx, f.base)
+	base, official, err := f.sides(ctx, opt)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, base.Close()) }()
-	official, err := openSide(ctx, f.official)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, official.Close()) }()
+	defer func() { err = errors.Join(err, base.Close(), official.Close()) }()
 	t, store, err := openTimeline(ctx, f.wal, f.layout, f.cluster, f.pages)
 	if err != nil {
 		return err
@@ -159,6 +162,9 @@ func (f *verifyFlags) options() (o verify.Options, err error) {
 	if !(f.sample > 0 && f.sample <= 1) { // NaN is neither
 		return o, fmt.Errorf("--sample %g: want a fraction above 0 and at most 1", f.sample)
 	}
+	if !(f.untouched >= 0 && f.untouched <= 1) {
+		return o, fmt.Errorf("--untouched %g: want a fraction from 0 to 1", f.untouched)
+	}
 	if o.From, err = parseLSNFlag("--from", f.from); err != nil {
 		return o, err
 	}
@@ -176,6 +182,7 @@ func (f *verifyFlags) options() (o verify.Options, err error) {
 	if err := memory.UnmarshalText([]byte(f.memory)); err != nil {
 		return o, fmt.Errorf("--memory: %w", err)
 	}
+	o.Untouched = f.untouched
 	o.Sample, o.Seed, o.All, o.AcceptUnproven = f.sample, f.seed, f.all, f.acceptUnproven
 	o.ShowBytes = f.pageBytes == "shown"
 	o.Native = native.Config{Workers: f.workers, Memory: int64(memory), Scratch: f.scratch}

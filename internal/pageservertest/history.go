@@ -25,6 +25,9 @@ type History struct {
 	Start pg.LSN
 	WAL   replay.WALSource
 	Last  pg.LSN // up to which WAL may be asked for; 0: all there is
+	// First is where the base, taken from a running server, is consistent: no
+	// LSN before may be asked for. 0: it is of Start.
+	First pg.LSN
 	// Temp is where the engine may put pages.
 	Temp string
 
@@ -137,11 +140,11 @@ func (h *History) At(ctx context.Context, lsn pg.LSN) (*State, error) {
 }
 
 func (h *History) replay(ctx context.Context, lsn pg.LSN) (*State, error) {
-	if lsn < h.Start {
-		return nil, fmt.Errorf("the history starts at %s", h.Start)
+	if first := max(h.Start, h.First); lsn < first {
+		return nil, fmt.Errorf("the history starts at %s", first)
 	}
 	e := native.New(native.Config{Scratch: h.Temp, DetectDialect: true, KeepStates: true, Memory: 256 << 20}, h.WAL,
-		native.Span{Range: pg.Range{From: h.Start, To: lsn}, Clean: true})
+		native.Span{Range: pg.Range{From: h.Start, To: lsn}, Clean: h.First == 0})
 	_, err := e.Scan(ctx)
 	if err == nil {
 		err = h.base.feed(e)
