@@ -184,7 +184,7 @@ func TestPageserverNights(t *testing.T) {
 func testNights(t *testing.T, w *pageWorld) {
 	rng := rand.New(rand.NewPCG(7, 15))
 	var compared, untouched, skipped int64
-	for i := range nights(10) {
+	for i := range nights(6) {
 		from, to := w.span(rng, len(w.ends))
 		sample := []float64{0, 0.1, 1}[i%3]
 		v, err := w.night(t, from, to, func(o *verify.Options) { o.Untouched, o.Seed = sample, int64(i) })
