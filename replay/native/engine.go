@@ -55,13 +55,16 @@ type Span struct {
 }
 
 // Engine replays one span over one base. Use it once, in this order: Scan,
-// the base through the Engine as a datadir.Visitor, SetBase, Replay. It is not
-// safe for concurrent use; it runs goroutines of its own.
+// the base through the Engine as a datadir.Visitor, SetBase, Replay; or, where
+// the base's pages can be read in any order, its sizes and small files through
+// the Engine, SetBase, ReplayOnDemand. It is not safe for concurrent use; it
+// runs goroutines of its own.
 type Engine struct {
 	cfg     Config
 	src     replay.WALSource
 	dialect wal.Dialect // of src
 	records recordCache // between Scan and Replay
+	pages   BasePages   // of ReplayOnDemand, else nil
 	span    Span
 	workers int
 

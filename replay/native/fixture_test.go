@@ -228,6 +228,9 @@ func play(t testing.TB, cfg Config, src replay.WALSource, span Span, base *memor
 	if err != nil {
 		t.Fatal(err)
 	}
+	if cfg.Filter == nil && !cfg.DetectDialect {
+		playOnDemand(t, cfg, src, span, base, res)
+	}
 	return res
 }
 

@@ -215,6 +215,7 @@ func replayChanged(t *testing.T, c *realRecord, by change) {
 		return
 	}
 	checkPages(t, res)
+	s.playOnDemand(Config{Workers: 2, Memory: 1 << 20}, base, res)
 }
 
 // checkPages reads every page that a replay touched.

@@ -193,7 +193,7 @@ func (r *router) truncateVM(rec *wal.Record, vm pg.RelFork, heapBlocks pg.BlockN
 		return nil
 	}
 	return r.send(r.owner(vm, last), item{
-		kind: itemTruncateVM, blk: last, rel: r.rels[vm], rec: rec, vm: &redo.VMClear{Heap: heapBlocks},
+		kind: itemTruncateVM, inBase: r.inBase(r.rels[vm], last), blk: last, rel: r.rels[vm], rec: rec, vm: &redo.VMClear{Heap: heapBlocks},
 	})
 }
 
@@ -287,6 +287,9 @@ func (r *router) copyDatabase(rec *wal.Record, c wal.DatabaseCopy) error {
 
 // copyRelation runs while the workers are idle.
 func (r *router) copyRelation(from *relation, f pg.RelFork) error {
+	if err := r.fill(from); err != nil {
+		return err
+	}
 	to := r.newRelation(f)
 	to.created, to.size = true, from.size
 	r.rels[f] = to

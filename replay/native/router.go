@@ -59,7 +59,7 @@ func (e *Engine) replay(ctx context.Context, read feed, recycle func(*batch)) (*
 	for i := range workers {
 		q := newQueue()
 		r.queues = append(r.queues, q)
-		w := &worker{n: i, env: &e.env, clean: e.span.Clean, store: e.stores[i], max: e.cfg.MaxFindings, audit: auditor{max: e.cfg.MaxFindings}}
+		w := &worker{n: i, env: &e.env, pages: e.pages, clean: e.span.Clean, store: e.stores[i], max: e.cfg.MaxFindings, audit: auditor{max: e.cfg.MaxFindings}}
 		workers[i] = w
 		g.Go(func() error { return w.run(q) })
 	}
@@ -224,7 +224,7 @@ func (r *router) ref(rec *wal.Record, i int) error {
 		return nil
 	}
 	return r.send(r.owner(ref.RelFork, ref.Number), item{
-		kind: itemRef, missing: missing, ref: uint8(i), blk: ref.Number, rel: rel, rec: rec,
+		kind: itemRef, missing: missing, inBase: r.inBase(rel, ref.Number), ref: uint8(i), blk: ref.Number, rel: rel, rec: rec,
 	})
 }
 
@@ -234,11 +234,13 @@ func (r *router) clearVM(rec *wal.Record, c redo.VMClear) error {
 	}
 	rel := r.relation(c.Page.RelFork)
 	rel.size = max(rel.size, c.Page.Number+1)
-	return r.send(r.owner(c.Page.RelFork, c.Page.Number), item{kind: itemClearVM, blk: c.Page.Number, rel: rel, rec: rec, vm: &c})
+	return r.send(r.owner(c.Page.RelFork, c.Page.Number), item{
+		kind: itemClearVM, inBase: r.inBase(rel, c.Page.Number), blk: c.Page.Number, rel: rel, rec: rec, vm: &c,
+	})
 }
 
 func (r *router) slruOp(rec *wal.Record, op *redo.SLRUOp) error {
 	f, b := slruFork(op.Page.SLRU), pg.BlockNumber(op.Page.Page)
-	own := *op // r.slru is filled again
-	return r.send(r.owner(f, b), item{kind: itemSLRU, blk: b, rel: r.relation(f), rec: rec, slru: &own})
+	rel, own := r.relation(f), *op // r.slru is filled again
+	return r.send(r.owner(f, b), item{kind: itemSLRU, inBase: r.inBase(rel, b), blk: b, rel: rel, rec: rec, slru: &own})
 }

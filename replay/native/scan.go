@@ -69,6 +69,12 @@ func (e *Engine) scanAs(ctx context.Context) (*Scanned, error) {
 	out := &Scanned{Dialect: e.dialect}
 	st := &stream{src: e.src, span: e.span.Range, dialect: e.dialect, seen: e.cfg.Progress, fill: e.records.fill()}
 	err := e.scan(ctx, st.each, out)
+	e.describe(out, st)
+	return out, err
+}
+
+// describe notes what a pass over the span knows besides its records.
+func (e *Engine) describe(out *Scanned, st *stream) {
 	if st.reader != nil { // the source was opened
 		out.Major, out.SystemID = st.reader.Major(), st.reader.SystemID()
 	}
@@ -77,7 +83,6 @@ func (e *Engine) scanAs(ctx context.Context) (*Scanned, error) {
 		out.WAL.Segments = int64(pg.SegmentOf(out.End-1, seg)-pg.SegmentOf(e.span.From, seg)) + 1
 		out.WAL.Bytes = int64(out.End - e.span.From)
 	}
-	return out, err
 }
 
 // scan is Scan of what read hands it.
@@ -187,14 +192,20 @@ func (e *Engine) touchOthers(r *wal.Record, out *Scanned) error {
 			return err
 		}
 		e.keepDB[dbKey{c.SrcSpc, c.SrcDB}] = true
-	case pg.RmgrXLOG:
-		start, ok, err := wal.DecodeBackupEnd(r)
-		if err != nil || !ok {
-			return err
-		}
-		out.BackupEnds = append(out.BackupEnds, BackupEnd{Start: start, End: r.End})
 	}
-	return nil
+	return out.backupEnd(r)
+}
+
+// backupEnd notes a record that ends an online backup.
+func (s *Scanned) backupEnd(r *wal.Record) error {
+	if r.Rmgr != pg.RmgrXLOG {
+		return nil
+	}
+	start, ok, err := wal.DecodeBackupEnd(r)
+	if ok {
+		s.BackupEnds = append(s.BackupEnds, BackupEnd{Start: start, End: r.End})
+	}
+	return err
 }
 
 // nameForks notes the relations that a record makes, drops or cuts.

@@ -113,6 +113,9 @@ func (s *script) play(cfg Config, base *memory) *Result {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	if cfg.Filter == nil {
+		s.playOnDemand(cfg, base, res)
+	}
 	return res
 }
 

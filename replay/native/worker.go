@@ -29,6 +29,7 @@ const (
 type item struct {
 	kind    itemKind
 	missing bool  // the block is beyond the relation's end
+	inBase  bool  // it may be in the base, of which no page was read before
 	ref     uint8 // index into rec.Blocks
 	blk     pg.BlockNumber
 	rel     *relation
@@ -53,6 +54,7 @@ func newQueue() *queue {
 type worker struct {
 	n     int
 	env   *redo.Env
+	pages BasePages // read on demand, nil: what is needed is held
 	clean bool
 	store *store
 	stats workerStats
@@ -135,15 +137,13 @@ func (w *worker) do(it *item) error {
 // redo applies one record to one block. Its image is looked at first, for the
 // page LSN that the primary had before the record.
 func (w *worker) redo(it *item) error {
-	b := it.rel.make(w.n, it.blk)
-	b.touched = true
 	ref := &it.rec.Blocks[it.ref]
 	restores := ref.HasImage && ref.Image.Apply
-	p, err := w.store.page(b, restores)
+	builds := !ref.WillInit && !restores
+	b, p, err := w.page(it, builds, restores)
 	if err != nil {
 		return err
 	}
-	builds := !ref.WillInit && !restores
 	img, imgErr := w.readImage(it.rec, ref, p)
 	w.audit.see(it.rec, ref, &b.audit, img)
 	switch {
@@ -293,9 +293,7 @@ func (w *worker) mask(p page.Page, rmgr pg.RmgrID, ref *wal.BlockRef) bool {
 // visibility changes a visibility map page without an LSN check and without
 // setting its LSN. A missing page is all clear already.
 func (w *worker) visibility(it *item) error {
-	b := it.rel.make(w.n, it.blk)
-	b.touched = true
-	p, err := w.store.load(b)
+	b, p, err := w.page(it, true, false)
 	if err != nil {
 		return err
 	}
@@ -310,16 +308,25 @@ func (w *worker) visibility(it *item) error {
 
 func (w *worker) slru(it *item) error {
 	b := it.rel.get(w.n, it.blk)
-	if b == nil && it.slru.IfPresent {
-		return nil
-	}
+	var base []byte
 	if b == nil {
+		var err error
+		if base, err = w.slruPage(it); err != nil {
+			return fmt.Errorf("read %s of the base: %w", it.slru.Page, err)
+		}
+		if base == nil && it.slru.IfPresent {
+			return nil
+		}
 		b = it.rel.make(w.n, it.blk)
+		b.inBase = base != nil
 	}
 	b.touched = true
 	p, err := w.store.load(b)
 	if err != nil {
 		return err
+	}
+	if base != nil {
+		copy(p, base)
 	}
 	it.slru.Apply(p)
 	b.last = refOf(it.rec)
