@@ -104,11 +104,13 @@ var (
 
 // layout is the format of the record, by its resource manager since 16, by
 // the dialect before.
-func (r *Record) layout() *heapLayout {
+func (r *Record) layout() *heapLayout { return r.layoutIn(r.Dialect) }
+
+func (r *Record) layoutIn(d Dialect) *heapLayout {
 	switch {
 	case r.IsNeon():
 		return &neonLayout
-	case r.Dialect == Neon && r.Major < 16:
+	case d == Neon && r.Major < 16:
 		return &neon15Layout
 	}
 	return &stockLayout
@@ -202,21 +204,29 @@ func (r *Record) otherDialect(s Dialects) error {
 // fits is the set if the heap record is whole in its dialect, tuples in block
 // data included, else the empty one.
 func (r *Record) fits(only Dialects, change HeapChange) Dialects {
-	if d, _ := only.One(); d != r.Dialect {
-		other := *r
-		other.Dialect = d
-		r = &other
+	d, _ := only.One()
+	if !r.mayFit(r.layoutIn(d), change) {
+		return 0
 	}
-	if !r.mayFit(change) || CheckHeap(r) != nil || r.checkTuples(change) != nil {
+	if d != r.Dialect {
+		r = r.in(d)
+	}
+	if CheckHeap(r) != nil || r.checkTuples(change) != nil {
 		return 0
 	}
 	return only
 }
 
+// in is the record read in another dialect.
+func (r *Record) in(d Dialect) *Record {
+	other := *r
+	other.Dialect = d
+	return &other
+}
+
 // mayFit rules out by a few bytes most records that are of another dialect:
 // an error with words would cost more than the record.
-func (r *Record) mayFit(change HeapChange) bool {
-	l := r.layout()
+func (r *Record) mayFit(l *heapLayout, change HeapChange) bool {
 	header, size := 0, l.header
 	switch change {
 	case HeapMultiInserts:
