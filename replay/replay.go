@@ -7,6 +7,7 @@ import (
 	"context"
 
 	"redoubt/internal/pg"
+	"redoubt/internal/pg/datadir"
 )
 
 // WALSource opens streams of WAL pages; internal/archive fits it.
@@ -25,6 +26,23 @@ type WALStream interface {
 	// *wal.MissingError.
 	ReadPages(at pg.LSN) ([]byte, error)
 	Close() error
+}
+
+// BasePages is a base whose pages can be read in any order, by several
+// goroutines at once. Page and SLRUPage return false for a page that the base
+// has not; p is one page long.
+type BasePages interface {
+	Page(f pg.RelFork, n pg.BlockNumber, p []byte) (bool, error)
+	SLRUPage(s pg.SLRUPage, p []byte) (bool, error)
+	Close() error
+}
+
+// OnDemand is a base that may have BasePages.
+type OnDemand interface {
+	// OnDemand shows v the base without its pages: the ends of relations and the
+	// small files. It returns nil, and v has seen nothing, if the base cannot be
+	// read in any order, or only at a price: then it is to be streamed.
+	OnDemand(ctx context.Context, v datadir.Visitor) (BasePages, error)
 }
 
 // Reuser is a WALStream that may fill its memory again.

@@ -11,6 +11,7 @@ import (
 	"redoubt/internal/official/snapshot"
 	"redoubt/internal/pg/datadir"
 	"redoubt/internal/storage"
+	"redoubt/replay"
 	"redoubt/verify"
 )
 
@@ -20,7 +21,10 @@ type snapshotSide struct {
 	name string
 }
 
-var _ verify.Snapshot = snapshotSide{}
+var (
+	_ verify.Snapshot = snapshotSide{}
+	_ replay.OnDemand = snapshotSide{}
+)
 
 func openSide(ctx context.Context, location string) (snapshotSide, error) {
 	if s, _, ok := strings.Cut(location, "://"); ok && (s == "postgres" || s == "postgresql" || s == "pageserver") {
@@ -31,6 +35,15 @@ func openSide(ctx context.Context, location string) (snapshotSide, error) {
 }
 
 func (s snapshotSide) Name() string { return s.name }
+
+// OnDemand fits replay.OnDemand.
+func (s snapshotSide) OnDemand(ctx context.Context, v datadir.Visitor) (replay.BasePages, error) {
+	p, err := s.Snapshot.OnDemand(ctx, v)
+	if p == nil || err != nil {
+		return nil, err
+	}
+	return p, nil
+}
 
 func (s snapshotSide) Problems() []string {
 	var out []string

@@ -18,8 +18,8 @@ import (
 // Config sizes an Engine. The zero value of a field means its default.
 type Config struct {
 	Workers int // default: one per core
-	// Memory is held in bytes: pages of all workers, and a quarter of it WAL
-	// between Scan and Replay; default 1 GiB.
+	// Memory is held in bytes: pages of all workers, and, unless they are read on
+	// demand, a quarter of it WAL between Scan and Replay; default 1 GiB.
 	Memory int64
 	// Scratch is the directory for pages beyond Memory; default os.TempDir().
 	Scratch string
@@ -64,7 +64,7 @@ type Engine struct {
 	src     replay.WALSource
 	dialect wal.Dialect // of src
 	records recordCache // between Scan and Replay
-	pages   BasePages   // of ReplayOnDemand, else nil
+	pages   replay.BasePages // of ReplayOnDemand, else nil
 	span    Span
 	workers int
 
@@ -131,15 +131,18 @@ func New(cfg Config, src replay.WALSource, span Span) *Engine {
 		states:  make(map[pg.XID][]byte), ended: make(map[pg.XID]bool), origins: make(map[uint16]pg.LSN),
 	}
 	e.forgetTouched()
-	budget := max(int((cfg.Memory-cfg.Memory/walShare)/pg.BlockSize)/e.workers, 16)
 	for range e.workers {
-		e.stores = append(e.stores, &store{
-			budget:  budget,
-			spare:   e.spare,
-			scratch: scratch{dir: cfg.Scratch, minFree: cfg.ScratchMinFree},
-		})
+		e.stores = append(e.stores, &store{spare: e.spare, scratch: scratch{dir: cfg.Scratch, minFree: cfg.ScratchMinFree}})
 	}
+	e.share(cfg.Memory - cfg.Memory/walShare)
 	return e
+}
+
+// share shares memory for pages among the workers.
+func (e *Engine) share(bytes int64) {
+	for _, s := range e.stores {
+		s.budget = max(int(bytes/pg.BlockSize)/e.workers, 16)
+	}
 }
 
 // Close frees the scratch files.

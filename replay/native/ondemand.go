@@ -6,27 +6,26 @@ import (
 
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
+	"redoubt/replay"
 )
-
-// BasePages is a base whose pages can be read in any order, by several
-// goroutines at once. Both return false for a page that the base has not; p is
-// one page long.
-type BasePages interface {
-	Page(f pg.RelFork, n pg.BlockNumber, p []byte) (bool, error)
-	SLRUPage(s pg.SLRUPage, p []byte) (bool, error)
-}
 
 // ReplayOnDemand replays a span without a Scan before it: a page of the base
 // is read from pages when the first record comes that builds on it. The
 // Engine has been shown the base's sizes and small files as a datadir.Visitor,
 // and SetBase was called. Config.Filter must be nil, for only a Scan knows
-// which blocks besides the wanted ones copies of databases are made from; so
-// must the dialect be known (FindDialect).
+// which blocks besides the wanted ones copies of databases are made from.
 //
 // What it learned of the WAL comes back even with an error; the errors are
 // those of Scan and of Replay. Touched and EachTouched know the blocks then
 // that are still there.
-func (e *Engine) ReplayOnDemand(ctx context.Context, pages BasePages) (*Scanned, *Result, error) {
+func (e *Engine) ReplayOnDemand(ctx context.Context, pages replay.BasePages) (*Scanned, *Result, error) {
+	if e.cfg.DetectDialect {
+		found, err := FindDialect(ctx, e.src, e.span.Range)
+		if err != nil {
+			return &Scanned{Dialect: e.dialect}, nil, err
+		}
+		e.dialect = found
+	}
 	out := &Scanned{Dialect: e.dialect}
 	st := &stream{src: e.src, span: e.span.Range, dialect: e.dialect, seen: e.cfg.Progress, kept: true}
 	res, err := e.replayOnDemand(ctx, pages, out.learning(st.each), st.recycle)
@@ -35,8 +34,9 @@ func (e *Engine) ReplayOnDemand(ctx context.Context, pages BasePages) (*Scanned,
 }
 
 // replayOnDemand is ReplayOnDemand of what read hands it.
-func (e *Engine) replayOnDemand(ctx context.Context, pages BasePages, read feed, recycle func(*batch)) (*Result, error) {
+func (e *Engine) replayOnDemand(ctx context.Context, pages replay.BasePages, read feed, recycle func(*batch)) (*Result, error) {
 	e.pages = pages
+	e.share(e.cfg.Memory) // no records are kept
 	for s := range pg.SLRU(pg.NumSLRUs) {
 		e.relation(slruFork(s)).baseBlocks = pg.InvalidBlock // how many the base has nobody says
 	}

@@ -16,15 +16,18 @@ import (
 // All that the other tests of this package play, of nothing but what a filter
 // lets through, is replayed on demand, too: the result is the same.
 
-var _ BasePages = (*memory)(nil)
+var _ replay.BasePages = (*memory)(nil)
 
-// Page fits BasePages.
+// Close fits replay.BasePages.
+func (m *memory) Close() error { return nil }
+
+// Page fits replay.BasePages.
 func (m *memory) Page(f pg.RelFork, n pg.BlockNumber, p []byte) (bool, error) {
 	from, ok := m.pages[pg.Block{RelFork: f, Number: n}]
 	return ok && n < m.sizes[f] && copy(p, from) == pg.BlockSize, nil
 }
 
-// SLRUPage fits BasePages.
+// SLRUPage fits replay.BasePages.
 func (m *memory) SLRUPage(s pg.SLRUPage, p []byte) (bool, error) {
 	content, off := m.files[datadir.SLRUPath(s)], int(s.Page%pg.SLRUPagesPerSegment)*pg.BlockSize
 	return off+pg.BlockSize <= len(content) && copy(p, content[off:]) == pg.BlockSize, nil

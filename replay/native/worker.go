@@ -11,6 +11,7 @@ import (
 	"redoubt/internal/pg/mask"
 	"redoubt/internal/pg/page"
 	"redoubt/internal/pg/wal"
+	"redoubt/replay"
 	"redoubt/replay/redo"
 )
 
@@ -54,7 +55,7 @@ func newQueue() *queue {
 type worker struct {
 	n     int
 	env   *redo.Env
-	pages BasePages // read on demand, nil: what is needed is held
+	pages replay.BasePages // read on demand, nil: what is needed is held
 	clean bool
 	store *store
 	stats workerStats

@@ -110,6 +110,7 @@ type walker struct {
 	g        *gather
 	sums     *verifier
 	buf      []byte
+	outline  bool   // no pages
 	manifest []byte // content of a backup_manifest within a tar
 	visitor  error  // the visitor's own
 }
@@ -142,6 +143,12 @@ func (w *walker) file(ctx context.Context, m *member) error {
 	if h == nil && !deliver {
 		return nil
 	}
+	if w.outline && c.Class == datadir.Relation {
+		if err := fits(c.Rel, m.size); err != nil {
+			return err
+		}
+		return w.told(w.v.EndRelation(c.Rel, m.size))
+	}
 	rc, err := m.open(ctx)
 	if err != nil {
 		return err
@@ -169,8 +176,8 @@ func (w *walker) file(ctx context.Context, m *member) error {
 // relation streams a file of a relation.
 func (w *walker) relation(f datadir.RelFile, size int64, r io.Reader) error {
 	first := int64(f.Segment) * pg.BlocksPerFile
-	if limit := min(pg.BlocksPerFile, int64(pg.InvalidBlock)-first) * pg.BlockSize; size > limit {
-		return fmt.Errorf("read %s: it has %d bytes, and no relation file has more than %d", f.Path, size, limit)
+	if err := fits(f, size); err != nil {
+		return err
 	}
 	for left := size; left > 0; {
 		b, err := w.room(int(min(left, chunk)))
@@ -193,6 +200,15 @@ func (w *walker) relation(f datadir.RelFile, size int64, r io.Reader) error {
 		return err
 	}
 	return w.told(w.v.EndRelation(f, size))
+}
+
+// fits refuses a file that is larger than one of a relation can be.
+func fits(f datadir.RelFile, size int64) error {
+	limit := min(pg.BlocksPerFile, int64(pg.InvalidBlock)-int64(f.Segment)*pg.BlocksPerFile) * pg.BlockSize
+	if size > limit {
+		return fmt.Errorf("read %s: it has %d bytes, and no relation file has more than %d", f.Path, size, limit)
+	}
+	return nil
 }
 
 // room is memory for the next n bytes of a relation.
