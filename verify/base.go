@@ -80,6 +80,10 @@ func (t tee) File(path string, content []byte) error {
 
 // replayBase runs the span over the base.
 func (r *run) replayBase(ctx context.Context) error {
+	done, err := r.replayOnDemand(ctx)
+	if done || err != nil {
+		return err
+	}
 	span := r.out.Span
 	r.clean = !r.base.Online
 	r.wanted = r.filter()
@@ -102,7 +106,7 @@ func (r *run) replayBase(ctx context.Context) error {
 	if err := r.serverAvailable(ctx); err != nil {
 		return err
 	}
-	if err := r.walkBase(ctx); err != nil {
+	if err := r.walkBase(ctx, r.a); err != nil {
 		return err
 	}
 	stage = "replay WAL"
@@ -142,31 +146,38 @@ func (r *run) baseConsistent(s *native.Scanned) error {
 	return nil
 }
 
-// walkBase streams the base: pages that redo builds on go to the engine, the
-// hashes of all others to the index.
-func (r *run) walkBase(ctx context.Context) error {
+// walkBase streams the base: the hashes of pages that the WAL does not touch
+// go to the index, and all of it to more visitors.
+func (r *run) walkBase(ctx context.Context, more ...datadir.Visitor) error {
 	p := newPool(ctx, r.Native.Workers)
 	r.index = newBaseIndex(p, r.a.Touched)
 	r.index.xacts = r.xacts
 	if r.clean {
 		r.index.limit = r.out.Span.From
 	}
-	err := r.readBase(p.ctx, lending{tee{r.a, r.index, &counter{run: r, stage: "read base"}}, p})
+	err := r.readBase(p.ctx, lending{append(tee(more), r.index, &counter{run: r, stage: "read base"}), p})
 	if poolErr := p.wait(); poolErr != nil {
 		err = poolErr
 	}
 	if err != nil {
 		return fmt.Errorf("read base: %w", err)
 	}
-	c := r.index.control
+	if err := r.setControl(r.index.control); err != nil {
+		return err
+	}
+	r.prepared, r.preparedKnown = basePrepared(r.index.twoPhase, r.baseControl.Major())
+	return nil
+}
+
+// setControl takes the base's pg_control.
+func (r *run) setControl(c *datadir.Control) error {
 	if c == nil {
 		return inputErrorf("the base %s has no %s: it is not a whole data directory", r.Base.Name(), datadir.ControlPath)
 	}
-	r.baseControl = c
-	r.prepared, r.preparedKnown = basePrepared(r.index.twoPhase, c.Major())
 	if err := r.controlFits(c, r.Base.Name()); err != nil {
 		return err
 	}
+	r.baseControl = c
 	r.a.SetBase(nativeBase(c))
 	return nil
 }

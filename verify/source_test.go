@@ -178,6 +178,30 @@ func (d dirSnap) walk(root, at string, v datadir.Visitor) error {
 	})
 }
 
+// OnDemand fits replay.OnDemand: what the program can open is read so.
+func (d dirSnap) OnDemand(ctx context.Context, v datadir.Visitor) (replay.BasePages, error) {
+	s, err := snapshot.Open(ctx, d.dir, snapshot.Options{})
+	if err != nil {
+		return nil, nil
+	}
+	p, err := s.OnDemand(ctx, v)
+	if p == nil || err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return opened{p, s}, nil
+}
+
+// opened are pages with what they are read from.
+type opened struct {
+	*snapshot.Pages
+	of *snapshot.Snapshot
+}
+
+func (o opened) Close() error { return errors.Join(o.Pages.Close(), o.of.Close()) }
+
+// streamed is a side that is read front to back only.
+type streamed struct{ verify.Snapshot }
+
 func (d dirSnap) relation(path string, f datadir.RelFile, v datadir.Visitor) error {
 	file, err := os.Open(path)
 	if err != nil {

@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -186,4 +187,29 @@ func mixed(t *testing.T, s settings, m pgtest.Mixed, ops ...string) {
 	t.Helper()
 	h := live(t, s.major, m.Run, s.options()...)
 	h.prove(t).want(t, slices.Concat(indexOps, ops)...)
+	h.sameStreamed(t)
+}
+
+// sameStreamed: a base whose pages are read on demand and one that is streamed
+// give the same verification.
+func (h history) sameStreamed(t *testing.T) {
+	t.Helper()
+	o := h.options()
+	demanded := mustVerify(t, o)
+	o.Base = streamed{o.Base}
+	if got, want := withoutTime(t, demanded), withoutTime(t, mustVerify(t, o)); got != want {
+		t.Errorf("with pages on demand:\n%s\nwith a base that is streamed:\n%s", got, want)
+	}
+}
+
+// withoutTime is a verification as text, but for how long it took.
+func withoutTime(t *testing.T, v *finding.Verification) string {
+	t.Helper()
+	c := *v
+	c.Timing = finding.Timing{}
+	b, err := json.MarshalIndent(&c, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
