@@ -9,6 +9,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"redoubt/internal/config"
@@ -96,7 +98,7 @@ func (b *agentBucket) Timeline(id walnames.ID) (walbackup.Objects, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &agentObjects{timeline: t, plain: plain}, nil
+	return &agentObjects{timeline: t, plain: plain, bucket: b.store}, nil
 }
 
 // source is what is configured for a timeline; of those in a tree, nothing is.
@@ -113,16 +115,45 @@ func (b *agentBucket) source(id walnames.ID) config.WALSource {
 type agentObjects struct {
 	timeline *storage.Timeline
 	plain    *storage.Timeline // the same, for begun segments, which are not compressed
+	bucket   *storage.Store
+	rooted   atomic.Bool // where the timeline comes from is stored
 }
 
 // PutOnce fits walbackup.Objects.
 func (o *agentObjects) PutOnce(ctx context.Context, name string, src walbackup.Source) (walbackup.Placed, error) {
+	if err := o.root(ctx, src.Path); err != nil {
+		return walbackup.Placed{}, err
+	}
 	s, err := fileSource(src)
 	if err != nil {
 		return walbackup.Placed{}, err
 	}
 	p, err := o.timeline.PutOnce(ctx, name, s)
 	return walbackup.Placed{Uploaded: p.Outcome == storage.Uploaded, Stored: p.Stored}, agentError(err)
+}
+
+// root stores where the timeline comes from, before the first of its files: the
+// data directory is the one that pg_wal lies in.
+func (o *agentObjects) root(ctx context.Context, path string) error {
+	if o.rooted.Load() {
+		return nil
+	}
+	from := origin{
+		dataDir: filepath.Dir(filepath.Dir(path)), key: ancestorKey(o.timeline.Tenant(), o.timeline.ID()),
+		push: func(ctx context.Context, history string) error {
+			s, err := storage.FileSource(history)
+			if err == nil {
+				_, err = o.timeline.PutOnce(ctx, filepath.Base(history), s)
+			}
+			return agentError(err)
+		},
+		put: func(ctx context.Context, key string, content []byte) error {
+			return putUnlessThere(ctx, o.bucket, key, content)
+		},
+	}
+	err := from.store(ctx, path)
+	o.rooted.Store(err == nil)
+	return err
 }
 
 // Compare fits walbackup.Objects.

@@ -105,6 +105,7 @@ func proveRecovery(t *testing.T, major int) {
 	work(r.Cluster, 4)
 	r.Exec("INSERT INTO kept (filler) VALUES ('the last one')")
 	want, to := r.Query(tally), r.LSN()
+	moment := r.Query(`SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`)
 	work(r.Cluster, 2)
 	end := r.Query(tally)
 	r.archived(t, r.SwitchWAL())
@@ -118,6 +119,10 @@ func proveRecovery(t *testing.T, major int) {
 	r.ask(t, 404, "POST", "/v1/tenant/acme/timeline/other/recover", "")
 	r.ask(t, 404, "POST", "/v1/tenant/other/timeline/main/recover", "")
 	r.ask(t, 422, "POST", none+"?to_lsn=0/28", "")
+	if body := r.ask(t, 422, "POST", none+"?to_lsn=7F/0", ""); !strings.Contains(body, "behind the WAL in the archive") || !strings.Contains(body, "leave to_lsn out") {
+		t.Errorf("a to_lsn that the archive has not: %s", body)
+	}
+	r.ask(t, 422, "POST", none+"?from_lsn=7F/0&target="+strings.Repeat("a", 32), "")
 	r.ask(t, 422, "POST", none+"?from_lsn=0/28&target="+strings.Repeat("a", 32), "")
 	if r.ask(t, 409, "DELETE", "/v1/tenant/acme/timeline/main", ""); r.ask(t, 409, "POST", "/v1/tenant/acme/timeline/main/cancel", "") == "" {
 		t.Error("no reason")
@@ -156,6 +161,9 @@ func proveRecovery(t *testing.T, major int) {
 		t.Error("the page does not show them as shadows")
 	}
 
+	if major == 17 {
+		r.otherTargets(t, moment, want, end)
+	}
 	last := r.Beside()
 	adopt(t, last, whole)
 	if got := last.Query(tally); got != end {
@@ -163,7 +171,11 @@ func proveRecovery(t *testing.T, major int) {
 	}
 	last.Stop(pgtest.Fast)
 	made := r.Beside()
-	shadow := r.goOn(t, made, at)
+	goOn := r.goOn
+	if major == 15 {
+		goOn = r.goOnWithAgent
+	}
+	stored := goOn(t, made, at)
 	adopt(t, made, at)
 	if got := made.Query(tally); got != want {
 		t.Errorf("recovered to %s it holds %s, want %s", to, got, want)
@@ -171,7 +183,7 @@ func proveRecovery(t *testing.T, major int) {
 	r.ask(t, 409, "DELETE", "/v1/tenant/acme/timeline/"+begun.TimelineID, "") // a server runs on it
 	work(made, 3)
 	b := made.BaseBackup(filepath.Join(made.Dir("backup"), "b1"))
-	shadow.archived(t, made.SwitchWAL())
+	stored(made.SwitchWAL())
 	if _, err := os.Stat(filepath.Join(r.bucket, "acme", begun.TimelineID, archive.AncestorKey)); err != nil {
 		t.Error(err)
 	}
@@ -188,6 +200,41 @@ func proveRecovery(t *testing.T, major int) {
 		t.Error("the directory is there still")
 	}
 	r.end(t)
+}
+
+// otherTargets recovers to a moment, from official pages at an LSN, and to what only reading the WAL shows is not there.
+func (r *recovering) otherTargets(t *testing.T, moment, then, end string) {
+	t.Helper()
+	holds := func(what string, o outcome, want string) finding.TimelineStatus {
+		t.Helper()
+		o.want(t, exitClean)
+		tl := parse[finding.TimelineStatus](t, o.stdout)
+		if tl.State != finding.StateActive || tl.TargetLSN == nil || tl.AncestorLSN == nil || *tl.AncestorLSN > *tl.TargetLSN {
+			t.Fatalf("%s: %+v", what, tl)
+		}
+		c := r.Beside()
+		adopt(t, c, tl)
+		if got := c.Query(tally); got != want {
+			t.Errorf("%s it holds %s, want %s", what, got, want)
+		}
+		c.Stop(pgtest.Fast)
+		return tl
+	}
+	at := holds("recovered to "+moment, r.recover(t, "--timeline", "main", "--to-time", moment, "--wait"), then)
+	if at.Recovery.ToTime == nil || at.Recovery.ToLSN != nil {
+		t.Errorf("as asked for: %+v", at.Recovery)
+	}
+	o := redoubt(t, "snapshot", "create", "-c", r.conf, "--format", "json")
+	o.want(t, exitClean)
+	made := parse[snapshotResult](t, o.stdout)
+	id := strings.Repeat("ab", 16)
+	from := []string{"--timeline", "main", "--from-lsn", (made.At + 8).String(), "--target", id, "--wait"}
+	tl := holds("recovered from "+made.At.String(), r.recover(t, from...), end)
+	if tl.TimelineID != id || tl.Recovery.Base != made.Name || *tl.Recovery.FromLSN != made.At+8 {
+		t.Errorf("recovered from official pages: %+v, %+v; the snapshot is %+v", tl, tl.Recovery, made)
+	}
+	r.recover(t, from...).want(t, exitUsage, "not less advanced than from_lsn")
+	r.recover(t, "--timeline", "main", "--to-time", time.Now().Add(-time.Second).Format(time.RFC3339Nano), "--wait").want(t, exitInconclusive, "no commit after")
 }
 
 // adopt starts a server on what was recovered.
@@ -247,9 +294,49 @@ func (r *recovering) gone(t *testing.T, id string) {
 	t.Errorf("%s is not gone", id)
 }
 
+// goOnWithAgent is goOn by the agent: PostgreSQL only marks what is complete.
+func (r *recovering) goOnWithAgent(t *testing.T, c *pgtest.Cluster, tl finding.TimelineStatus) (stored func(segment string)) {
+	t.Helper()
+	data := tl.Recovery.Directory
+	appendTo(t, filepath.Join(data, "postgresql.auto.conf"), "archive_mode = on\n")
+	conf := filepath.Join(shortDir(t), "redoubt.yaml")
+	put(t, conf, fmt.Appendf(nil, `
+data_dir: %s
+walbackup:
+  bucket: %s
+  sources: [{path: %s/pg_wal, tenant: acme, timeline: %s}]
+  agent: {listen: %q, rescan: 200ms, first_wait: 50ms, max_wait: 500ms}
+`, shortDir(t), r.bucket, data, tl.TimelineID, freePort(t)))
+	startAgent(t, conf)
+	return func(segment string) {
+		t.Helper()
+		for until := time.Now().Add(3 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+			found := false
+			must(t, filepath.WalkDir(filepath.Join(r.bucket, "acme"), func(p string, _ fs.DirEntry, err error) error {
+				found = found || strings.Contains(p, tl.TimelineID) && strings.HasPrefix(filepath.Base(p), segment)
+				return err
+			}))
+			if found {
+				return
+			}
+			if time.Now().After(until) {
+				t.Fatalf("%s is not in the bucket", segment)
+			}
+		}
+	}
+}
+
+func appendTo(t *testing.T, name, text string) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0)
+	must(t, err)
+	_, err = f.WriteString(text)
+	must(t, errors.Join(err, f.Close()))
+}
+
 // goOn turns archiving on, under the new timeline's id and before the first
-// start, as docs/recovery.md says.
-func (r *recovering) goOn(t *testing.T, c *pgtest.Cluster, tl finding.TimelineStatus) *archiving {
+// start, as docs/recovery.md says. It returns what waits until a segment is stored.
+func (r *recovering) goOn(t *testing.T, c *pgtest.Cluster, tl finding.TimelineStatus) (stored func(segment string)) {
 	t.Helper()
 	dir, data := c.Dir("goon"), tl.Recovery.Directory
 	conf := filepath.Join(dir, "redoubt.yaml")
@@ -261,10 +348,6 @@ walbackup:
 `, c.Dir("goonstate"), r.bucket, data, tl.TimelineID), 0o644))
 	push := filepath.Join(dir, "push")
 	must(t, os.WriteFile(push, fmt.Appendf(nil, "#!/bin/sh\nexec %q archive-push -c %q \"$1\"\n", r.program, conf), 0o755))
-	f, err := os.OpenFile(filepath.Join(data, "postgresql.auto.conf"), os.O_APPEND|os.O_WRONLY, 0)
-	must(t, err)
-	_, err = fmt.Fprintf(f, "archive_mode = on\narchive_command = '%s %%p'\n", push)
-	must(t, err)
-	must(t, f.Close())
-	return &archiving{Cluster: c}
+	appendTo(t, filepath.Join(data, "postgresql.auto.conf"), fmt.Sprintf("archive_mode = on\narchive_command = '%s %%p'\n", push))
+	return func(segment string) { (&archiving{Cluster: c}).archived(t, segment) }
 }

@@ -98,6 +98,9 @@ func (e recoveryEngine) Resolve(ctx context.Context, r jobs.Request) (jobs.Origi
 	if err != nil {
 		return jobs.Origin{}, err
 	}
+	if err := e.within(ctx, k, r); err != nil {
+		return jobs.Origin{}, err
+	}
 	loc, err := e.backups(ctx, k)
 	if err != nil {
 		return jobs.Origin{}, &jobs.RefusedError{Reason: err.Error()}
@@ -111,6 +114,32 @@ func (e recoveryEngine) Resolve(ctx context.Context, r jobs.Request) (jobs.Origi
 		return jobs.Origin{}, err
 	}
 	return jobs.Origin{Source: k.Source, Base: base.Name, BaseLSN: base.End}, nil
+}
+
+// within refuses LSNs behind the newest segment of the archive, which a listing
+// shows. What ends within that segment only reading it will tell.
+func (e recoveryEngine) within(ctx context.Context, k ledger.TimelineKey, r jobs.Request) error {
+	if r.From == 0 && r.To == 0 {
+		return nil
+	}
+	t, _, err := e.timeline(ctx, k)
+	if err != nil {
+		return err
+	}
+	var c recovery.Config
+	if err := recoverableWAL(ctx, t, 0, &c); err != nil {
+		return err
+	}
+	end := (c.LastSegment + 1).Start(c.WAL.SegmentSize())
+	for _, p := range []struct {
+		name string
+		lsn  pg.LSN
+	}{{"to_lsn", r.To}, {"from_lsn", r.From}} {
+		if p.lsn > end {
+			return &jobs.RefusedError{Reason: fmt.Sprintf("%s %s is behind the WAL in the archive, which ends at %s at the latest: give a lower one, leave to_lsn out to recover to the end of the WAL, or wait until more is archived", p.name, p.lsn, end)}
+		}
+	}
+	return nil
 }
 
 // chooseBase is the snapshot initdb or, with an LSN, the newest snapshot that

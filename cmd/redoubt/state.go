@@ -210,7 +210,27 @@ func (l apiLedger) Timelines(ctx context.Context) ([]finding.TimelineStatus, err
 	if l.agents != nil {
 		l.agents(ctx, out)
 	}
+	for i := range out {
+		if t := &out[i]; t.State == finding.StateActive {
+			t.LastRecordLSN = known(lastRecord(t))
+		}
+	}
 	return out, nil
+}
+
+// lastRecord is up to where a timeline is known to have WAL: what recovery
+// made, what agents have stored, what was verified, or what the newest scan has
+// found whole. Nothing is asked of the archive for it.
+func lastRecord(t *finding.TimelineStatus) (at pg.LSN) {
+	for _, lsn := range []*pg.LSN{t.LastRecordLSN, t.WALBackupLSN, t.LastVerifiedLSN} {
+		if lsn != nil {
+			at = max(at, *lsn)
+		}
+	}
+	if s := t.Scan; s != nil && len(s.Gaps) == 0 && s.MissingUnlisted == 0 && len(s.Damaged) == 0 && s.Present == s.Expected {
+		at = max(at, s.To)
+	}
+	return at
 }
 
 // recovered adds how a timeline was made.

@@ -93,7 +93,15 @@ func runAgent(ctx context.Context, path string) (err error) {
 		Local: disk, Bucket: bucket, Etcd: walbackup.Etcd(client), Queue: walbackup.Requests(client), Journal: book, Counters: counters,
 	})
 	counters.Set(func() metrics.BackupState { return backupState(agent) })
-	server, err := api.NewAgent(counters.Handler(), agent.Ready, cfg.HTTP.Token.Reveal(), log)
+	who, err := checker(cfg.HTTP)
+	if err != nil {
+		return err
+	}
+	encryption, err := serverTLS(cfg.HTTP.TLS, log)
+	if err != nil {
+		return err
+	}
+	server, err := api.NewAgent(api.Options{Metrics: counters.Handler(), Ready: agent.Ready, Auth: who, TLS: encryption, Log: log})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -11,7 +12,7 @@ import (
 // acknowledge takes {"reason": "…", "expires": "30d", "by": "…"}.
 func (s *Server) acknowledge(w http.ResponseWriter, r *http.Request) {
 	in := AckRequest{}
-	if err := decode(r.Body, &in); err != nil {
+	if err := cmp.Or(noQuery(r), decode(r.Body, &in)); err != nil {
 		s.failWith(w, r, err)
 		return
 	}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -9,18 +8,16 @@ import (
 	"redoubt/internal/api/auth"
 )
 
-// NewAgent makes the server of a service that shows metrics and health only.
-func NewAgent(metrics http.Handler, ready func(context.Context) error, token string, log *slog.Logger) (*Server, error) {
-	if metrics == nil {
+// NewAgent makes the server of a service that shows metrics and health only:
+// Metrics, Ready, Auth, TLS and Log of the options are used.
+func NewAgent(o Options) (*Server, error) {
+	if o.Metrics == nil {
 		return nil, errors.New("make HTTP server: metrics are required")
 	}
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{Options: Options{Metrics: metrics, Ready: ready, Log: log}}
-	if token != "" {
-		s.Auth = auth.Single(token)
-	}
+	s := &Server{Options: Options{Metrics: o.Metrics, Ready: o.Ready, Auth: o.Auth, TLS: o.TLS, Log: o.Log}}
 	mux := http.NewServeMux()
 	s.health(mux)
 	s.handler = s.guarded(shaped(mux))

@@ -84,6 +84,10 @@ func (s *Server) listDiscrepancies(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) showDiscrepancy(w http.ResponseWriter, r *http.Request) {
+	if err := noQuery(r); err != nil {
+		s.failWith(w, r, err)
+		return
+	}
 	found, err := s.Ledger.Discrepancy(r.Context(), r.PathValue("id"))
 	if err != nil {
 		s.failWith(w, r, err)

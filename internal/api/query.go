@@ -34,6 +34,10 @@ func newQuery(r *http.Request) *query {
 	return q
 }
 
+// noQuery refuses parameters where a path has none: a mistyped one would be
+// taken for done.
+func noQuery(r *http.Request) error { return newQuery(r).err() }
+
 func (q *query) fail(message string) {
 	if q.first == nil {
 		q.first = bad(message)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -112,7 +113,11 @@ func (s *Server) listRuns(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) showRun(w http.ResponseWriter, r *http.Request) {
-	run, err := s.Ledger.Run(r.Context(), r.PathValue("id"))
+	var run finding.Run
+	err := noQuery(r)
+	if err == nil {
+		run, err = s.Ledger.Run(r.Context(), r.PathValue("id"))
+	}
 	if err != nil {
 		s.failWith(w, r, err)
 		return
@@ -128,7 +133,7 @@ func (s *Server) startRun(w http.ResponseWriter, r *http.Request) {
 		Job  string `json:"job"`
 		Seed *int64 `json:"seed"`
 	}
-	if err := decode(r.Body, &in); err != nil {
+	if err := cmp.Or(noQuery(r), decode(r.Body, &in)); err != nil {
 		s.failWith(w, r, err)
 		return
 	}

@@ -14,7 +14,7 @@ import (
 
 // Names of the file that says where a timeline's WAL leaves that of another:
 // in the data directory that recovery made, and in the layout redoubt, below
-// <tenant>/<timeline>/, where archive-push stores it.
+// <tenant>/<timeline>/, where archive-push and the WAL backup agent store it.
 const (
 	AncestorFile = "redoubt-ancestor.json"
 	AncestorKey  = "ancestor.json"

@@ -71,8 +71,8 @@ func validateAgent(c *Config, d *document) {
 	}
 	if _, port, err := net.SplitHostPort(a.Listen); err != nil || port == "" {
 		d.fail(p+".listen", "%q is no address: write host:port, such as 127.0.0.1:8481", a.Listen)
-	} else if !Loopback(a.Listen) && c.HTTP.Token == "" && c.HTTP.TokenFile == "" {
-		d.fail(p+".listen", "%q can be reached from other machines: set http.token_file (or http.token), or listen on 127.0.0.1", a.Listen)
+	} else if !Loopback(a.Listen) && !c.HTTP.Guarded() {
+		d.fail(p+".listen", "%q can be reached from other machines: set http.token_file, tokens_file or jwt_keys, or listen on 127.0.0.1", a.Listen)
 	}
 	between(d, p+".parallel", a.Parallel, 1, 1024)
 	between(d, p+".keep", a.Keep, 1, 1_000_000)

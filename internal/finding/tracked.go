@@ -45,7 +45,8 @@ type TimelineStatus struct {
 	Source     string `json:"source"` // the configured source it is read from
 	Shadow     bool   `json:"shadow"` // made by recovery: never picked
 	State      State  `json:"state"`
-	// Up to where it has WAL or, while it is recovered, is redone; null: not known.
+	// Up to where it is known to have WAL (by recovery, agents, verification, the newest scan) or, while it is
+	// recovered, is redone; null: not known.
 	LastRecordLSN      *pg.LSN       `json:"last_record_lsn"`
 	TargetLSN          *pg.LSN       `json:"target_lsn"`           // what recovery is to reach; null: not known yet, or none
 	AncestorTimelineID *string       `json:"ancestor_timeline_id"` // null: none

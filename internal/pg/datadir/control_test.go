@@ -114,7 +114,7 @@ func TestControlAgainstServer(t *testing.T) {
 	for _, major := range pgtest.Majors {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			t.Parallel()
-			c := pgtest.Server(t, major, fixtureOptions...)
+			c := pgtest.Server(t, major, append([]pgtest.Option{pgtest.Conf("checkpoint_timeout", "1h")}, fixtureOptions...)...)
 			c.Exec("CREATE TABLE t (a int)", "INSERT INTO t VALUES (1)", "UPDATE t SET a = 2")
 			c.Checkpoint()
 			said := c.Query(controlSQL)
@@ -126,6 +126,7 @@ func TestControlAgainstServer(t *testing.T) {
 			if want := int32(2); major >= 17 && ctl.CheckPoint.WALLevel != want {
 				t.Errorf("WAL level in the checkpoint: %d, want %d", ctl.CheckPoint.WALLevel, want)
 			}
+			controlIsReadAsWritten(t, c)
 			c.Stop(pgtest.Fast)
 			if _, ctl := readControl(t, c.Data); ctl.State != ShutDown || ctl.CheckPointLSN != ctl.CheckPoint.Redo {
 				t.Errorf("after a stop: %s, checkpoint %s, redo %s", ctl.State, ctl.CheckPointLSN, ctl.CheckPoint.Redo)
