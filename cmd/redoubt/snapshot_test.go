@@ -2,12 +2,10 @@ package main
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -254,56 +252,6 @@ func (k *keeping) spares(t *testing.T, kept snapshotResult) {
 	o := redoubt(t, "verify", "--base", filepath.Join(k.bucket, "acme", "main", "snapshots", kept.Name), "--official", k.official,
 		"--wal", k.bucket, "--cluster", "acme/main")
 	o.want(t, exitClean)
-}
-
-// snapshotKills is how often the making of a snapshot is killed.
-const snapshotKills = 12
-
-// TestSnapshotKilled kills the making of snapshots at random moments: what
-// looks finished is, and the next run of the same command finishes the rest.
-func TestSnapshotKilled(t *testing.T) {
-	t.Parallel()
-	bucket := pristine(t)
-	args := func(to string) []string {
-		return []string{"snapshot", "create", "--wal", bucket, "--tenant", "acme", "--timeline", "main", "--to", to,
-			"--base", filepath.Join(bucket, "acme", "main", "snapshots", "nightly-1"), "--format", "json"}
-	}
-	to := t.TempDir()
-	start := time.Now()
-	o := redoubt(t, args(to)...)
-	o.want(t, exitClean)
-	made := parse[snapshotResult](t, o.stdout)
-	want := read(t, filepath.Join(to, made.Name, "backup_manifest"))
-	took := time.Since(start)
-
-	rnd := rand.New(rand.NewPCG(uint64(start.UnixNano()), 0))
-	kills, left := 0, 0
-	for kills < snapshotKills {
-		to := t.TempDir()
-		for {
-			c := command(t, args(to)...)
-			must(t, c.Start())
-			timer := time.AfterFunc(time.Duration(rnd.Int64N(int64(took))), func() { _ = c.Process.Kill() })
-			err := c.Wait()
-			timer.Stop()
-			killed := err != nil
-			if killed {
-				kills++
-			}
-			found, err := snapshot.List(t.Context(), to, snapshot.Options{})
-			must(t, err)
-			if killed && kills == snapshotKills {
-				redoubt(t, args(to)...).want(t, exitClean)
-			} else if killed && len(found) == 0 {
-				left++
-				continue
-			}
-			same(t, "the manifest", string(want), string(read(t, filepath.Join(to, made.Name, "backup_manifest"))))
-			redoubt(t, args(to)...).want(t, exitClean, "already there")
-			break
-		}
-	}
-	t.Logf("%d kills, %d of them left something unfinished; an undisturbed run takes %v", kills, left, took)
 }
 
 // TestSnapshotTwoMakers: makers that know nothing of each other make one snapshot.

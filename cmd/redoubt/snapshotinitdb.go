@@ -129,6 +129,9 @@ func (f *initdbFlags) stored(ctx context.Context, s *openSnapshots, place *baseb
 func (s *openSnapshots) segments() initial.Segments {
 	return func(ctx context.Context, tli pg.TLI, n pg.SegmentNo) (io.ReadCloser, error) {
 		t, err := s.archive.Timeline(ctx, s.tenant, s.timeline)
+		if err == nil {
+			_, err = t.Identify(ctx) // names of segments depend on their size
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -118,7 +118,7 @@ func (p *Place) upload(ctx context.Context, about int64, fill Fill) (written, er
 		_ = pw.CloseWithError(err) // never fails
 		done <- err
 	}()
-	err := p.Store.Put(ctx, tarName, pr, storage.PutOptions{CreateOnly: true, Expect: about})
+	err := p.Store.Put(ctx, tarName, pr, storage.PutOptions{CreateOnly: true, Expect: about, Sweep: true})
 	if errors.Is(err, storage.ErrUnsupported) {
 		err = p.Store.Put(ctx, tarName, pr, storage.PutOptions{Expect: about}) // nothing was read of it
 	}

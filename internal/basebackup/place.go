@@ -133,7 +133,7 @@ func (p *Place) retry(ctx context.Context, try func() error) error {
 // putOnce stores a small object, or finds it there with the same content.
 func (p *Place) putOnce(ctx context.Context, key string, content []byte) error {
 	err := p.Retry.Do(ctx, func() error {
-		err := p.Store.Put(ctx, key, bytes.NewReader(content), storage.PutOptions{CreateOnly: true})
+		err := p.Store.Put(ctx, key, bytes.NewReader(content), storage.PutOptions{CreateOnly: true, Sweep: true})
 		if errors.Is(err, storage.ErrUnsupported) {
 			err = p.putUnconditionally(ctx, key, content)
 		}

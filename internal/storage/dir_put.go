@@ -2,23 +2,12 @@ package storage
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"strings"
 )
-
-// Temporary files of a Put; a listing does not show them.
-const (
-	tempPrefix = ".redoubt-put-"
-	tempSuffix = ".tmp"
-)
-
-func isTemporary(name string) bool {
-	return strings.HasPrefix(name, tempPrefix) && strings.HasSuffix(name, tempSuffix)
-}
 
 // Put writes a temporary file beside the target, syncs it, gives it its name
 // (by a link if it must be new, which fails if the name is taken) and syncs
@@ -30,8 +19,15 @@ func (d *dir) Put(ctx context.Context, key string, r io.Reader, opt PutOptions) 
 		return fileError(err)
 	}
 	defer func() { _ = at.Close() }()
-	temp := tempPrefix + rand.Text() + tempSuffix
-	if err := writeSynced(ctx, at, temp, r); err != nil {
+	if opt.Sweep {
+		sweep(at)
+	}
+	f, temp, err := createTemp(at)
+	if err != nil {
+		return fileError(err)
+	}
+	defer func() { _ = f.Close() }() // once it has its name: it is locked until then, and was synced
+	if err := writeSynced(ctx, f, r); err != nil {
 		_ = at.Remove(temp) // the write's error is what counts
 		return fileError(err)
 	}
@@ -49,18 +45,11 @@ func (d *dir) Put(ctx context.Context, key string, r io.Reader, opt PutOptions) 
 	return fileError(syncDir(at))
 }
 
-func writeSynced(ctx context.Context, at *os.Root, name string, r io.Reader) error {
-	f, err := at.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
+func writeSynced(ctx context.Context, f *os.File, r io.Reader) error {
 	// File's own ReadFrom would copy in pieces of 32 KiB.
-	_, err = io.CopyBuffer(struct{ io.Writer }{f}, &ctxReader{ctx, r}, make([]byte, 256<<10))
+	_, err := io.CopyBuffer(struct{ io.Writer }{f}, &ctxReader{ctx, r}, make([]byte, 256<<10))
 	if err == nil {
 		err = f.Sync()
-	}
-	if cl := f.Close(); err == nil {
-		err = cl
 	}
 	return err
 }

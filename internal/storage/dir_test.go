@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -106,4 +107,52 @@ func BenchmarkListDirectory(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(2000*b.N)/b.Elapsed().Seconds(), "objects/s")
+}
+
+// TestSweep: what a killed writer left is removed, what is being written is not.
+func TestSweep(t *testing.T) {
+	path := t.TempDir()
+	d, err := openDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = d.Close() }()
+	const left = tempPrefix + "LEFT" + tempSuffix
+	for _, name := range []string{left, tempPrefix + "kept", "other" + tempSuffix} {
+		if err := os.WriteFile(filepath.Join(path, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slow, writer := io.Pipe()
+	done := make(chan error, 1)
+	go func() { done <- d.Put(context.Background(), "slow", slow, PutOptions{CreateOnly: true}) }()
+	if _, err := writer.Write([]byte("content")); err != nil { // its temporary file is there now
+		t.Fatal(err)
+	}
+	if err := d.Put(context.Background(), "plain", strings.NewReader("x"), PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(path, left)); err != nil {
+		t.Errorf("swept without being asked to: %v", err)
+	}
+	if err := d.Put(context.Background(), "quick", strings.NewReader("x"), PutOptions{Sweep: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := writer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("a Put whose file was not to be swept: %v", err)
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if want := []string{tempPrefix + "kept", "other" + tempSuffix, "plain", "quick", "slow"}; !slices.Equal(names, want) {
+		t.Errorf("there are %q, want %q", names, want)
+	}
 }

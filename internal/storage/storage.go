@@ -30,6 +30,9 @@ type ListOptions struct {
 // PutOptions shapes a write.
 type PutOptions struct {
 	CreateOnly bool // ErrExist if the key exists; decided by the store, without a race
+	// Sweep has a directory remove what writers that were killed left beside
+	// the object. Buckets have rules of their own for unfinished uploads.
+	Sweep bool
 	// Expect is about how many bytes will come, at most, where that is known:
 	// S3 takes no more than 10,000 parts, whose size is settled at the start.
 	Expect int64
