@@ -66,6 +66,9 @@ func (d *directory) take(want request) (err error) {
 	if gone, err := d.markerGone(); err != nil || gone {
 		return errors.Join(err, inputErrorf("another recovery into %s has just ended", d.path))
 	}
+	if all, err = names(d.root); err != nil { // now that nobody else is at it
+		return err
+	}
 	d.request = want
 	old, err := readRequest(d.marker)
 	switch {
