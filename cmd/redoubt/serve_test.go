@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -27,9 +28,15 @@ type server struct {
 }
 
 // serve starts a server on a free port of this machine.
-func serve(t *testing.T, config string) *server {
+func serve(t *testing.T, config string) *server { return serveWith(t, config, nil) }
+
+// serveWith is serve with more variables in its environment.
+func serveWith(t *testing.T, config string, env []string) *server {
 	t.Helper()
 	s := &server{cmd: raced(t, "serve", "-c", config)}
+	if env != nil {
+		s.cmd.Env = append(os.Environ(), env...)
+	}
 	out, err := s.cmd.StderrPipe()
 	must(t, err)
 	s.stderr = bufio.NewReader(out)

@@ -51,6 +51,19 @@ func idle(dir string) error {
 	return err
 }
 
+// ours refuses a directory that is there and that the ledger knows nothing of:
+// another server made it, with a data_dir of its own.
+func ours(dir string, known bool) error {
+	_, err := os.Lstat(dir)
+	switch {
+	case err == nil && !known:
+		return conflictf("%s is there already, and this server did not make it: give another target", dir)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	}
+	return err
+}
+
 // remove frees a data directory: first pg_control, durably, so that no server
 // starts on what is left when this is cut short, then all else. Nothing but a
 // directory of the timeline's own name, below one of its tenant's, is removed;

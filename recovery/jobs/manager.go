@@ -160,7 +160,8 @@ func (m *Manager) Start(ctx context.Context, req Request) (Started, error) {
 	if req.To != 0 && req.To <= origin.BaseLSN {
 		return Started{}, refusef("to_lsn %s is not above %s, where snapshot %s is consistent: nothing can be recovered to before it", req.To, origin.BaseLSN, origin.Base)
 	}
-	if err := m.free(ctx, req.Tenant, req.Target); err != nil {
+	known, err := m.free(ctx, req.Tenant, req.Target)
+	if err != nil {
 		return Started{}, err
 	}
 	r := ledger.Recovery{
@@ -172,6 +173,9 @@ func (m *Manager) Start(ctx context.Context, req Request) (Started, error) {
 		if err := idle(r.Directory); err != nil {
 			return r, err
 		}
+		if err := ours(r.Directory, known); err != nil {
+			return r, err
+		}
 		return r, m.cfg.Ledger.StartRecovery(ctx, r)
 	})
 	if err != nil {
@@ -181,20 +185,21 @@ func (m *Manager) Start(ctx context.Context, req Request) (Started, error) {
 	return Started{req.Target, origin}, nil
 }
 
-// free refuses a target that an archive has and that recovery did not make.
-func (m *Manager) free(ctx context.Context, tenant, target string) error {
+// free refuses a target that an archive has and that recovery did not make. It
+// reports whether the ledger knows the target.
+func (m *Manager) free(ctx context.Context, tenant, target string) (known bool, err error) {
 	old, err := m.cfg.Ledger.Recovery(ctx, tenant, target)
 	if err == nil && (old.State == finding.StateRecovering || old.State == finding.StateDeleting) {
-		return explain(target, ledger.ErrUnderWay)
+		return true, explain(target, ledger.ErrUnderWay)
 	}
 	if !errors.Is(err, ledger.ErrNotFound) {
-		return err // nil: StartRecovery judges it
+		return true, err // nil: StartRecovery judges it
 	}
 	held, err := m.cfg.Engine.Holds(ctx, tenant, target)
 	if err == nil && held {
 		err = conflictf("target %s is a timeline that recovery did not make: give a new id, or that of a shadow", target)
 	}
-	return err
+	return false, err
 }
 
 // explain says in words why a target cannot be had.

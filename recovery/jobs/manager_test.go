@@ -491,3 +491,25 @@ func TestIDsDiffer(t *testing.T) {
 		t.Errorf("%v", ids)
 	}
 }
+
+// TestMadeByAnother: what another manager, with a ledger of its own, makes or
+// has made in the same place is left alone.
+func TestMadeByAnother(t *testing.T) {
+	w, x := newWorld(t), newWorld(t)
+	x.dir = w.dir
+	w.engine.hold = make(chan struct{})
+	m, _ := w.manager()
+	other, _ := x.manager()
+	req := Request{Tenant: "prod", Timeline: "main", Target: strings.Repeat("d", 32), From: 0x4000000}
+	_, err := m.Start(t.Context(), req)
+	must(t, err)
+	_, err = other.Start(t.Context(), req)
+	wantConflict(t, "under way elsewhere", err, "being recovered or deleted")
+	close(w.engine.hold)
+	w.wait(req.Target, finding.StateActive)
+	_, err = other.Start(t.Context(), req)
+	wantConflict(t, "made elsewhere", err, "this server did not make it")
+	if !w.whole(req.Target) {
+		t.Error("what was made is gone")
+	}
+}
