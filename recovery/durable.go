@@ -4,18 +4,31 @@ import (
 	"fmt"
 	"os"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // durable is a file that is made durable in the background when it is closed.
 type durable struct {
-	f    *os.File
-	left int64
-	sync *syncer
+	f       *os.File
+	left    int64
+	written int64
+	begun   int64 // of written, what the system was asked to begin with
+	sync    *syncer
 }
+
+// ahead is how many bytes of a file may wait in memory before the system is
+// asked to write them: else a large file's first would wait for its last.
+const ahead = 8 << 20
 
 func (w *durable) Write(p []byte) (int, error) {
 	n, err := w.f.Write(p)
 	w.left -= int64(n)
+	if w.written += int64(n); w.written-w.begun >= ahead {
+		// Advice: whether it is on disk the file's Sync says.
+		_ = unix.SyncFileRange(int(w.f.Fd()), w.begun, w.written-w.begun, unix.SYNC_FILE_RANGE_WRITE)
+		w.begun = w.written
+	}
 	return n, err
 }
 
