@@ -23,7 +23,7 @@ func (m *merger) freeSpace(f datadir.RelFile, first pg.BlockNumber, pages []byte
 	for i := 0; i < len(out); i += pg.BlockSize {
 		p := page.Page(out[i : i+pg.BlockSize])
 		n := first + pg.BlockNumber(i/pg.BlockSize)
-		if m.survey.decoded.Checksums() && !p.IsNew() && p.ComputeChecksum(n) != p.Checksum() {
+		if m.survey.decoded.Checksums() && rotten(p, n) {
 			clear(p)
 		}
 	}

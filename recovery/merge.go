@@ -184,7 +184,7 @@ func (m *merger) page(file *relationFile, p page.Page, base bool) error {
 	}
 	sums := m.survey.decoded.Checksums()
 	if got.Bytes == nil {
-		if base && sums && !p.IsNew() && p.ComputeChecksum(n) != p.Checksum() {
+		if base && sums && rotten(p, n) {
 			m.damaged(file.fork.RelFork, n)
 		}
 		return nil

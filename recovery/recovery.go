@@ -21,7 +21,8 @@ type Base interface {
 	Name() string
 	// Meta is what is known without reading all of it.
 	Meta(ctx context.Context) (Meta, error)
-	// Walk streams all files to v. It is called twice.
+	// Walk streams all files to v. It is called twice, or once for one that is
+	// replay.OnDemand and has pages.
 	Walk(ctx context.Context, v datadir.Visitor) error
 	// Tablespaces lists those besides pg_default and pg_global; complete after a Walk.
 	Tablespaces() []pg.OID
@@ -233,16 +234,28 @@ func (r *run) replay(ctx context.Context) (err error) {
 			err = errors.Join(err, r.engine.Close())
 		}
 	}()
-	if r.target.Native() {
+	pages, err := r.onDemand(ctx)
+	if err != nil {
+		return err
+	}
+	if pages == nil && r.target.Native() {
 		if _, err := r.engine.Scan(ctx); err != nil {
 			return r.walError(err)
 		}
 	}
-	if err := r.readBase(ctx); err != nil {
-		return err
+	if pages == nil {
+		if err := r.readBase(ctx); err != nil {
+			return err
+		}
 	}
 	stage, replaying = r.walStage("replay WAL"), true
-	if r.result, err = r.engine.Replay(ctx); err != nil {
+	if pages == nil {
+		r.result, err = r.engine.Replay(ctx)
+	} else {
+		_, r.result, err = r.engine.ReplayOnDemand(ctx, pages)
+		err = errors.Join(err, pages.Close())
+	}
+	if err != nil {
 		return r.walError(err)
 	}
 	r.out.BlocksReplayed += r.result.BlocksReplayed
@@ -270,6 +283,11 @@ func (r *run) readBase(ctx context.Context) error {
 	if err := r.Base.Walk(ctx, both{r.engine, r.survey}); err != nil {
 		return fmt.Errorf("read base: %w", err)
 	}
+	return r.settleBase()
+}
+
+// settleBase checks what the survey found against the WAL.
+func (r *run) settleBase() error {
 	c, err := r.survey.settle(r.Base.Name(), r.meta)
 	if err != nil {
 		return err

@@ -47,11 +47,17 @@ func (s *survey) Blocks(f datadir.RelFile, first pg.BlockNumber, pages []byte) e
 	for i := 0; i+pg.BlockSize <= len(pages); i += pg.BlockSize {
 		n := first + pg.BlockNumber(i/pg.BlockSize)
 		p := page.Page(pages[i : i+pg.BlockSize])
-		if s.needs(f.RelFork, n) && !p.IsNew() && p.ComputeChecksum(n) != p.Checksum() && len(s.rotten) < maxRotten {
-			s.rotten[pg.Block{RelFork: f.RelFork, Number: n}] = true
+		if s.needs(f.RelFork, n) && rotten(p, n) {
+			s.isRotten(f.RelFork, n)
 		}
 	}
 	return nil
+}
+
+func (s *survey) isRotten(f pg.RelFork, n pg.BlockNumber) {
+	if len(s.rotten) < maxRotten {
+		s.rotten[pg.Block{RelFork: f, Number: n}] = true
+	}
 }
 
 // maxRotten bounds what is remembered; without checksums it may be all pages,

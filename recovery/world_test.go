@@ -9,10 +9,12 @@ import (
 	"redoubt/internal/archive"
 	"redoubt/internal/official/snapshot"
 	"redoubt/internal/pg"
+	"redoubt/internal/pg/datadir"
 	"redoubt/internal/pg/wal"
 	"redoubt/internal/pgtest"
 	"redoubt/internal/storage"
 	"redoubt/recovery"
+	"redoubt/replay"
 )
 
 func must(t testing.TB, err error) {
@@ -27,6 +29,7 @@ type world struct {
 	cluster *pgtest.Cluster // stopped
 	backup  pgtest.Backup
 	walDir  string
+	configs int
 }
 
 // live makes a world: work before and during the backup, and after it.
@@ -43,7 +46,8 @@ func live(t *testing.T, major int, before, during, after func(*pgtest.Cluster), 
 	return w
 }
 
-// config is a recovery of the world, whose parts end with the test.
+// config is a recovery of the world, whose parts end with the test. Every other
+// one reads the base's pages on demand.
 func (w *world) config(t testing.TB) recovery.Config {
 	t.Helper()
 	ctx := context.Background()
@@ -61,7 +65,11 @@ func (w *world) config(t testing.TB) recovery.Config {
 	must(t, err)
 	stock, err := src.Stock(ctx)
 	must(t, err)
-	cfg := recovery.Config{Base: side{s}, WAL: src, LastSegment: stock.Last, Scratch: t.TempDir(), Workers: 2}
+	var base recovery.Base = side{s}
+	if w.configs++; w.configs%2 == 1 {
+		base = demanded{side{s}}
+	}
+	cfg := recovery.Config{Base: base, WAL: src, LastSegment: stock.Last, Scratch: t.TempDir(), Workers: 2}
 	for tli, content := range stock.Histories {
 		cfg.Histories = append(cfg.Histories, recovery.HistoryFile{TLI: tli, Content: content})
 	}
@@ -72,6 +80,18 @@ func (w *world) config(t testing.TB) recovery.Config {
 type side struct{ *snapshot.Snapshot }
 
 func (s side) Name() string { return "base" }
+
+// demanded is a side whose pages can be read in any order.
+type demanded struct{ side }
+
+// OnDemand fits replay.OnDemand.
+func (d demanded) OnDemand(ctx context.Context, v datadir.Visitor) (replay.BasePages, error) {
+	p, err := d.Snapshot.OnDemand(ctx, v)
+	if p == nil || err != nil {
+		return nil, err
+	}
+	return p, nil
+}
 
 func (s side) Meta(ctx context.Context) (recovery.Meta, error) {
 	i, err := s.Peek(ctx)
