@@ -5,8 +5,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
-
-	"redoubt/internal/pgtest"
 )
 
 // recoveries makes a data directory at the end of the WAL, in turns: with
@@ -16,26 +14,16 @@ import (
 // ours, without the server's, and the startup process's redo.
 func (l *history) recoveries(h *host, redoubt string, v verified, runs int) (c contest, err error) {
 	c = contest{title: "recover", ours: "redoubt recover, and start", theirs: "cp, PostgreSQL's recovery"}
-	for range runs {
-		mark := len(h.cleanups)
-		ours, err := l.recover(redoubt)
-		if err != nil {
-			return c, err
-		}
-		h.undo(mark)
+	err = c.inTurns(h, runs, func() (sample, error) { return l.recover(redoubt) }, func() (sample, error) {
 		copied, err := l.copyBase()
 		if err != nil {
-			return c, err
+			return sample{}, err
 		}
 		theirs, err := l.recovery(v)
-		if err != nil {
-			return c, err
-		}
-		h.undo(mark)
 		theirs.wall += copied
-		c.add(ours, theirs)
-	}
-	return c, nil
+		return theirs, err
+	})
+	return c, err
 }
 
 // recover runs the command and starts a server on what it made.
@@ -46,15 +34,9 @@ func (l *history) recover(redoubt string) (s sample, err error) {
 	if err != nil {
 		return s, err
 	}
-	r.Adopt("shared_buffers = '1GB'", "max_wal_size = '20GB'", "checkpoint_timeout = '1h'", "log_line_prefix = '%m '")
-	log := r.LogTail(1000)
-	r.Stop(pgtest.Fast)
-	started, err := when(log, "starting PostgreSQL")
-	if err != nil {
-		return s, err
-	}
-	ended, err := when(log, "archive recovery complete")
-	s.wall += ended.Sub(started)
+	r.Adopt(serverSettings()...)
+	_, took, err := recoveryOf(r)
+	s.wall += took
 	return s, err
 }
 

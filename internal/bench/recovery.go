@@ -14,39 +14,23 @@ import (
 // clean verdict is wanted of each verification, the last LSN of each recovery.
 func (l *history) replays(h *host, redoubt string, v verified, runs int) (c contest, err error) {
 	c = contest{title: "replay", ours: "redoubt verify", theirs: "PostgreSQL's recovery"}
-	for range runs {
+	err = c.inTurns(h, runs, func() (sample, error) {
 		ours, err := l.verify(redoubt)
-		if err != nil {
-			return c, err
-		}
-		mark := len(h.cleanups)
-		theirs, err := l.recovery(v)
-		if err != nil {
-			return c, err
-		}
-		h.undo(mark)
-		c.add(ours.sample, theirs)
-	}
-	return c, nil
+		return ours.sample, err
+	}, func() (sample, error) { return l.recovery(v) })
+	return c, err
 }
 
 // recovery lets PostgreSQL recover a copy of the base, which is not timed,
 // and be promoted at the end of the WAL. Wall time is from the start of the
 // server to the end of recovery, CPU time the startup process's redo.
 func (l *history) recovery(v verified) (s sample, err error) {
-	r := l.Restore(l.backup, l.wal, "shared_buffers = '1GB'", "fsync = off", "max_wal_size = '20GB'",
-		"checkpoint_timeout = '1h'", "log_line_prefix = '%m '", "log_timezone = UTC")
-	log := r.LogTail(1000)
-	r.Stop(pgtest.Fast)
-	started, err := when(log, "starting PostgreSQL")
+	r := l.Restore(l.backup, l.wal, serverSettings("fsync = off", "log_timezone = UTC")...)
+	log, took, err := recoveryOf(r)
 	if err != nil {
 		return s, err
 	}
-	ended, err := when(log, "archive recovery complete")
-	if err != nil {
-		return s, err
-	}
-	s.wall = ended.Sub(started)
+	s.wall = took
 	m := redoDone.FindStringSubmatch(log)
 	if m == nil {
 		return s, fmt.Errorf("read the server's log: no redo done in\n%s", log)
@@ -62,6 +46,24 @@ func (l *history) recovery(v verified) (s sample, err error) {
 		s.cpu += time.Duration(seconds * float64(time.Second))
 	}
 	return s, nil
+}
+
+// serverSettings are those that servers recover with here, and more.
+func serverSettings(more ...string) []string {
+	return append([]string{"shared_buffers = '1GB'", "max_wal_size = '20GB'", "checkpoint_timeout = '1h'", "log_line_prefix = '%m '"}, more...)
+}
+
+// recoveryOf stops a server that has recovered and returns its log and how long
+// it took from its start to the end of recovery.
+func recoveryOf(r *pgtest.Cluster) (log string, took time.Duration, err error) {
+	log = r.LogTail(1000)
+	r.Stop(pgtest.Fast)
+	started, err := when(log, "starting PostgreSQL")
+	if err != nil {
+		return log, 0, err
+	}
+	ended, err := when(log, "archive recovery complete")
+	return log, ended.Sub(started), err
 }
 
 // redoDone is what PerformWalRecovery logs (pg_rusage_show).

@@ -37,6 +37,24 @@ func (c *contest) add(ours, theirs sample) {
 	c.o, c.t = append(c.o, ours), append(c.t, theirs)
 }
 
+// inTurns lets two programs do the same, runs times each, one after the other;
+// what theirs leaves behind goes before ours begins, and the other way round.
+func (c *contest) inTurns(h *host, runs int, ours, theirs func() (sample, error)) error {
+	for range runs {
+		var s [2]sample
+		for i, run := range []func() (sample, error){ours, theirs} {
+			mark := len(h.cleanups)
+			var err error
+			if s[i], err = run(); err != nil {
+				return err
+			}
+			h.undo(mark)
+		}
+		c.add(s[0], s[1])
+	}
+	return nil
+}
+
 func mb(bytes int64) float64 { return float64(bytes) / 1e6 }
 
 func printTable(w io.Writer, wal, records int64, contests ...contest) {
