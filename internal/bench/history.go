@@ -62,16 +62,26 @@ func live(h *host, server pgtest.Install, w workload) (*history, error) {
 	w.work(l)
 	c.Stop(pgtest.Fast)
 	c.CollectWAL(l.wal)
+	c.Own(l.wal) // servers fetch it from there
 	return l, l.measureBase()
 }
+
+// checkpointEvery is after how much WAL a server makes a checkpoint: as with
+// PostgreSQL's own max_wal_size of 1 GB, so that much WAL is like that of a long life.
+const checkpointEvery = 1 << 30
 
 // pgbench runs until there is WAL enough, and takes later backups, evenly
 // spread by WAL.
 func (l *history) pgbench(s settings, backups int) {
-	taken := 0
+	taken, checkpoint := 0, l.backup.Start
 	for end := time.Now().Add(s.load); time.Now().Before(end) || taken < backups; {
 		l.Pgbench("-n", "-M", "prepared", "-c", "4", "-T", "4", "postgres")
-		written := int64(l.LSN() - l.backup.Start)
+		at := l.LSN()
+		written := int64(at - l.backup.Start)
+		if at-checkpoint >= checkpointEvery {
+			l.Exec("CHECKPOINT")
+			checkpoint = at
+		}
 		if taken < backups && written >= s.wal*int64(taken+1)/int64(backups) {
 			taken++
 			l.BaseBackup(filepath.Join(l.backups, fmt.Sprintf("base%d", taken)))

@@ -51,6 +51,8 @@ type settings struct {
 	uploads int           // timed runs of each upload
 	backup  bool          // only the WAL backup is measured
 	keep    bool          // only snapshots are measured
+	recover bool          // only recovery is
+	verify  bool          // only verify is: no decoders, recoveries and backups
 	redoubt string        // program to measure; empty: built from this checkout
 	only    string        // workloads whose title has this
 }
@@ -67,6 +69,8 @@ func main() {
 	flag.IntVar(&s.uploads, "uploads", 5, "timed runs of each upload")
 	flag.BoolVar(&s.backup, "backup", false, "measure the WAL backup only")
 	flag.BoolVar(&s.keep, "snapshots", false, "measure snapshots only")
+	flag.BoolVar(&s.recover, "recover", false, "measure recovery only, with the first workload")
+	flag.BoolVar(&s.verify, "verify", false, "measure verify only")
 	flag.StringVar(&s.redoubt, "redoubt", "", "`PROGRAM` to measure (default: built from this checkout)")
 	flag.StringVar(&s.only, "only", "", "only workloads with these `WORDS` in their title")
 	flag.Parse()
@@ -97,7 +101,7 @@ func run(s settings) (err error) {
 	}
 	fmt.Println(machine(server.Version))
 	for i, w := range workloads(s) {
-		if s.backup && i > 0 {
+		if (s.backup || s.recover) && i > 0 {
 			break
 		}
 		if !strings.Contains(w.title, s.only) {
@@ -116,7 +120,7 @@ func run(s settings) (err error) {
 		default:
 			err = l.compare(h, waldump, s)
 		}
-		if err == nil && i == 0 && !s.keep {
+		if err == nil && i == 0 && !s.keep && !s.recover && !s.verify {
 			err = l.walBackup(h, s)
 		}
 		if err != nil {
@@ -135,6 +139,12 @@ func (l *history) compare(h *host, waldump string, s settings) error {
 		return err
 	}
 	fmt.Printf("\nWAL of %s: %.0f MB, %d records, %d images; base backup %.0f MB\n\n", l.title, mb(v.wal), v.records, v.images, mb(l.baseSize))
+	if s.recover {
+		return l.recoverAlone(h, s, v)
+	}
+	if s.verify {
+		return l.verifyAlone(h, s, v)
+	}
 	if s.keep {
 		return l.snapshots(h, s.redoubt, v, s.replays)
 	}
@@ -163,6 +173,20 @@ func (l *history) compare(h *host, waldump string, s settings) error {
 		return err
 	}
 	return l.snapshots(h, s.redoubt, v, s.replays)
+}
+
+// verifyAlone measures verify, and prints.
+func (l *history) verifyAlone(h *host, s settings, v verified) error {
+	r, err := l.replays(h, s.redoubt, v, s.replays)
+	if err != nil {
+		return err
+	}
+	p, err := l.cores(s.redoubt, s.replays)
+	if err != nil {
+		return err
+	}
+	printTable(os.Stdout, v.wal, v.records, r, p)
+	return l.memory(s.redoubt, v)
 }
 
 // compareSpans measures a run over several spans.

@@ -19,16 +19,31 @@ func (l *history) memory(redoubt string, v verified) error {
 	fmt.Printf("\n%-8s pages touched: %.0f MB\n", "memory", mb(v.touched*8192))
 	for _, mib := range []int64{64, 256, 1024} {
 		limit := 2*mib<<20 + besides
-		group, err := limited(limit)
+		err := within(limit, func(g *cgroup) error {
+			took, err := l.verifyAs(g.command(redoubt, l.verifyArgs("--memory", fmt.Sprintf("%dMiB", mib))...))
+			if err != nil {
+				return fmt.Errorf("verify with --memory %dMiB: %w", mib, err)
+			}
+			fmt.Printf("%-8s --memory %4dMiB: %4.0f MB resident at most, limit %4.0f MB, %.2f s\n", "", mib, mb(took.rss), mb(limit), took.wall.Seconds())
+			return nil
+		})
 		if err != nil {
-			fmt.Printf("%-8s NOT LIMITED: %v\n", "", err)
-			group = new(cgroup)
+			return err
 		}
-		took, err := l.verifyAs(group.command(redoubt, l.verifyArgs("--memory", fmt.Sprintf("%dMiB", mib))...))
-		if err = errors.Join(err, group.remove()); err != nil {
-			return fmt.Errorf("verify with --memory %dMiB within %.0f MB: %w", mib, mb(limit), err)
-		}
-		fmt.Printf("%-8s --memory %4dMiB: %4.0f MB resident at most, limit %4.0f MB, %.2f s\n", "", mib, mb(took.rss), mb(limit), took.wall.Seconds())
+	}
+	return nil
+}
+
+// within runs fn with a cgroup of at most limit bytes, with none where there
+// can be none.
+func within(limit int64, fn func(*cgroup) error) error {
+	group, err := limited(limit)
+	if err != nil {
+		fmt.Printf("%-8s NOT LIMITED: %v\n", "", err)
+		group = new(cgroup)
+	}
+	if err := errors.Join(fn(group), group.remove()); err != nil {
+		return fmt.Errorf("within %.0f MB: %w", mb(limit), err)
 	}
 	return nil
 }

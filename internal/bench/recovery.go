@@ -26,27 +26,41 @@ func (l *history) replays(h *host, redoubt string, v verified, runs int) (c cont
 // server to the end of recovery, CPU time the startup process's redo.
 func (l *history) recovery(v verified) (s sample, err error) {
 	r := l.Restore(l.backup, l.wal, serverSettings("fsync = off", "log_timezone = UTC")...)
-	log, took, err := recoveryOf(r)
+	log, took, err := recoveryOf(r, complete)
 	if err != nil {
 		return s, err
 	}
 	s.wall = took
+	s.cpu, err = redoOf(log, v)
+	return s, err
+}
+
+// redoOf is the CPU time of a server's redo, which must have reached the
+// span's end.
+func redoOf(log string, v verified) (cpu time.Duration, err error) {
 	m := redoDone.FindStringSubmatch(log)
 	if m == nil {
-		return s, fmt.Errorf("read the server's log: no redo done in\n%s", log)
+		return 0, fmt.Errorf("read the server's log: no redo done in\n%s", log)
 	}
 	if m[1] != v.span.To.String() {
-		return s, fmt.Errorf("recovery ended with the record at %s, the span at %s", m[1], v.span.To)
+		return 0, fmt.Errorf("recovery ended with the record at %s, the span at %s", m[1], v.span.To)
 	}
 	for _, f := range m[2:] {
 		seconds, err := strconv.ParseFloat(f, 64)
 		if err != nil {
-			return s, err
+			return 0, err
 		}
-		s.cpu += time.Duration(seconds * float64(time.Second))
+		cpu += time.Duration(seconds * float64(time.Second))
 	}
-	return s, nil
+	return cpu, nil
 }
+
+// What a server logs when recovery has ended, and when it takes connections,
+// which may wait for a checkpoint.
+const (
+	complete = "archive recovery complete"
+	ready    = "system is ready to accept connections"
+)
 
 // serverSettings are those that servers recover with here, and more.
 func serverSettings(more ...string) []string {
@@ -54,15 +68,20 @@ func serverSettings(more ...string) []string {
 }
 
 // recoveryOf stops a server that has recovered and returns its log and how long
-// it took from its start to the end of recovery.
-func recoveryOf(r *pgtest.Cluster) (log string, took time.Duration, err error) {
-	log = r.LogTail(1000)
+// it took from its start until it logged a line with these words.
+func recoveryOf(r *pgtest.Cluster, until string) (log string, took time.Duration, err error) {
+	for range 1200 { // a minute: it may answer before it says that it is ready
+		if log = r.LogTail(10000); strings.Contains(log, until) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 	r.Stop(pgtest.Fast)
 	started, err := when(log, "starting PostgreSQL")
 	if err != nil {
 		return log, 0, err
 	}
-	ended, err := when(log, "archive recovery complete")
+	ended, err := when(log, until)
 	return log, ended.Sub(started), err
 }
 
