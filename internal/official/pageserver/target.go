@@ -106,9 +106,9 @@ func (t *Target) check() error {
 			return fmt.Errorf("pageserver %q: want HOST:PORT, its libpq port (6400, or 64000)", s)
 		}
 	}
-	for what, id := range map[string]string{"tenant": t.Tenant, "timeline": t.Timeline} {
-		if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" {
-			return fmt.Errorf("%s %q: want 32 hexadecimal digits", what, id)
+	for _, id := range [][2]string{{"tenant", t.Tenant}, {"timeline", t.Timeline}} {
+		if len(id[1]) != 32 || strings.Trim(id[1], "0123456789abcdef") != "" {
+			return fmt.Errorf("%s %q: want 32 hexadecimal digits", id[0], id[1])
 		}
 	}
 	if len(t.Shards) > 1 {

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"redoubt/internal/finding"
+	"redoubt/internal/official/pageserver"
+	"redoubt/internal/official/pageserver/wire"
+	"redoubt/internal/pageservertest"
+	"redoubt/internal/pg"
+)
+
+// servedDemo is a stand-in for a pageserver, of two shards and with tokens,
+// that serves the demo's acme/main, and two LSNs of it.
+func servedDemo(t *testing.T) (s *pageservertest.Server, key ed25519.PrivateKey, wal string, from, to pg.LSN) {
+	t.Helper()
+	ctx := context.Background()
+	bucket, _ := planted(t)
+	sp := spanIn(bucket, "acme", "main", "nightly-1", "nightly-2")
+	base, err := openSide(ctx, sp.base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = base.Close() }()
+	clean := finish(t, raced(t, sp.args()...))
+	clean.want(t, exitClean)
+	span := clean.verification(t).Span
+	tl, store, err := openTimeline(ctx, sp.wal, "auto", "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	src, err := tl.Source(ctx, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := pageservertest.NewHistory(ctx, base, span.From, src, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.First = span.To
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err = pageservertest.Start(pageservertest.Config{
+		Tenant: demoTenant, Timelines: map[string]*pageservertest.History{demoTimeline: h}, Layout: wire.Layout{Shards: 2, Stripe: 8}, Key: public,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close(); _ = h.Close() })
+	next := finish(t, raced(t, spanIn(bucket, "acme", "main", "nightly-2", "nightly-3").args()...))
+	return s, private, sp.wal, span.To, next.verification(t).Span.To
+}
+
+const (
+	demoTenant   = "0123456789abcdef0123456789abcdef"
+	demoTimeline = "fedcba9876543210fedcba9876543210"
+)
+
+// TestVerifyPageserver: clean is 0, a wrong page 1, and a token that is
+// refused, or none, 3; the token is in no output.
+func TestVerifyPageserver(t *testing.T) {
+	s, key, wal, from, to := servedDemo(t)
+	token, err := pageservertest.Token(key, "tenant", demoTenant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	loc := s.Location(demoTimeline)
+	verify := func(loc string, more ...string) outcome {
+		o := redoubt(t, append([]string{"verify", "--base", loc, "--from", from.String(), "--official", loc, "--to", to.String(), "--wal", wal, "--format", "json", "--progress", "never"}, more...)...)
+		if strings.Contains(o.stdout+o.stderr, token) {
+			t.Error("the token was printed")
+		}
+		return o
+	}
+	t.Setenv(pageserver.TokenVariable, "")
+	o := verify(loc+"&token_file="+file, "--untouched", "0.5", "--seed", "3")
+	o.want(t, exitClean)
+	v := o.verification(t)
+	if c := v.Coverage; v.Span.From != from || v.Span.To != to || c.BlocksCompared < 100 || c.BlocksUntouchedCompared == 0 || c.BlocksSkipped == 0 || c.SLRUPagesCompared == 0 || len(s.PerShard()) != 2 {
+		t.Errorf("%+v, pages by shard %v", v, s.PerShard())
+	}
+	for name, bad := range map[string]string{"no token": "", "not a token": "x", "another tenant's": mustToken(t, key, "fedcba98fedcba98fedcba98fedcba98")} {
+		t.Setenv(pageserver.TokenVariable, bad)
+		o := verify(loc)
+		o.want(t, exitInconclusive)
+		if v := o.verification(t); v.Verdict != finding.Inconclusive || !strings.Contains(strings.Join(v.Reasons, "\n"), "access refused") {
+			t.Errorf("%s: %s, %q", name, v.Verdict, v.Reasons)
+		}
+	}
+	t.Setenv(pageserver.TokenVariable, token)
+	s.Plant(pageservertest.Plant{Page: func(at pg.LSN, b pg.Block, p []byte) {
+		if at >= to && b.Rel == 1259 && b.Number == 0 {
+			clear(p)
+		}
+	}})
+	o = verify(loc, "--untouched", "1")
+	o.want(t, exitFindings)
+	if v := o.verification(t); len(v.Discrepancies) != 1 || v.Discrepancies[0].Kind != finding.ZeroedPage || v.Discrepancies[0].File != "base/5/1259" {
+		t.Errorf("%+v", v.Discrepancies)
+	}
+}
+
+func mustToken(t *testing.T, key ed25519.PrivateKey, tenant string) string {
+	t.Helper()
+	token, err := pageservertest.Token(key, "tenant", tenant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
