@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"redoubt/compare"
 	"redoubt/internal/pg"
@@ -211,11 +212,22 @@ func (c *comparison) block(b pg.BlockNumber, official []byte) error {
 		c.part.taint(p.TaintedBy, 1)
 		return nil
 	case p.Bytes != nil:
-		return c.held(b, official, p)
+		return c.held(b, c.unstamped(official, p.Bytes), p)
 	case b >= f.BaseBlocks:
 		return c.held(b, official, native.Page{Bytes: zeroPage, Touched: true})
 	}
 	return c.untouched(b, official)
+}
+
+// unstamped is an official page of a visibility map with the replayed one's
+// LSN, where its own says nothing but that it is not from after the span.
+func (c *comparison) unstamped(official, replayed page.Page) page.Page {
+	if !c.run.official.MapsStamped || c.fork.Fork != pg.VMFork || c.late(official) || official.Check() != nil || replayed.IsNew() || official.IsNew() {
+		return official
+	}
+	out := page.Page(slices.Clone(official))
+	out.SetLSN(replayed.LSN())
+	return out
 }
 
 // untouched compares by the hash of the normal form.

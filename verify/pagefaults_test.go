@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -297,4 +298,63 @@ func testPageMessages(t *testing.T, w *pageWorld) {
 		}
 	}
 	t.Logf("%v", outcomes)
+}
+
+// TestPageserverMaps: a pageserver sets the LSN of a visibility map's page when
+// it clears bits, which PostgreSQL does not; that is no finding, and a wrong bit is.
+func TestPageserverMaps(t *testing.T) { eachPageWorld(t, wire.Layout{}, testPageMaps) }
+
+func testPageMaps(t *testing.T, w *pageWorld) {
+	all := pg.Range{From: w.start, To: w.ends[len(w.ends)-1]}
+	e := native.New(native.Config{Scratch: t.TempDir()}, w.wal, native.Span{Range: all})
+	defer func() { _ = e.Close() }()
+	if _, err := e.Scan(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	maps := make(map[pg.Block]bool)
+	for _, f := range e.TouchedForks() {
+		if f.Fork == pg.VMFork {
+			e.EachTouched(f, func(n pg.BlockNumber) { maps[pg.Block{RelFork: f, Number: n}] = true })
+		}
+	}
+	recs, err := native.History(t.Context(), w.wal, all, maps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stamped atomic.Int64
+	stamp := func(at pg.LSN, b pg.Block, p []byte) {
+		for _, r := range recs[b] {
+			if !r.SetsLSN && r.End <= at && r.End > page.Page(p).LSN() && !page.Page(p).IsNew() {
+				page.Page(p).SetLSN(r.End)
+				stamped.Add(1)
+			}
+		}
+	}
+	rng := rand.New(rand.NewPCG(9, 9))
+	for range nights(3) {
+		from, to := w.span(rng, len(w.ends))
+		w.Plant(pageservertest.Plant{Page: stamp})
+		if v, err := w.night(t, from, to); err != nil || v.Verdict != finding.Clean {
+			t.Errorf("[%s, %s): %s, error %v", from, to, describe(v), err)
+		}
+	}
+	from, to := w.span(rng, len(w.ends))
+	var mu sync.Mutex
+	wrong := make(map[pg.Block]bool)
+	w.Plant(pageservertest.Plant{Page: func(at pg.LSN, b pg.Block, p []byte) {
+		stamp(at, b, p)
+		if at >= to && b.Fork == pg.VMFork && !page.Page(p).IsNew() {
+			p[100] ^= 0x03
+			mu.Lock()
+			wrong[b] = true
+			mu.Unlock()
+		}
+	}})
+	v, err := w.night(t, from, to)
+	mu.Lock()
+	defer mu.Unlock()
+	if err != nil || len(v.Discrepancies) != len(wrong) || v.Verdict == finding.Inconclusive || len(wrong) > 0 && v.Verdict != finding.Discrepancies {
+		t.Errorf("wrong bits in %d map pages: %s, error %v", len(wrong), describe(v), err)
+	}
+	t.Logf("%d times the LSN of a map page was set by a clearing record; wrong bits in %d map pages", stamped.Load(), len(wrong))
 }

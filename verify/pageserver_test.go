@@ -31,7 +31,7 @@ var (
 )
 
 func (s pageSide) Meta(context.Context) (verify.Meta, error) {
-	return verify.Meta{Redo: s.LSN(), TLI: 1, Running: true, Unsummed: true}, nil
+	return verify.Meta{Redo: s.LSN(), TLI: 1, Running: true, Unsummed: true, MapsStamped: true}, nil
 }
 
 const (

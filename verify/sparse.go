@@ -9,6 +9,7 @@ import (
 
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
+	"redoubt/internal/pg/page"
 	"redoubt/replay/native"
 )
 
@@ -185,6 +186,16 @@ func (r *run) countUnread(ctx context.Context, s Sparse) error {
 	return nil
 }
 
+// lastingly is a page without an LSN that says nothing.
+func (r *run) lastingly(b pg.Block, p page.Page) page.Page {
+	if !r.official.MapsStamped || b.Fork != pg.VMFork || len(p) != pg.BlockSize {
+		return p
+	}
+	p = slices.Clone(p)
+	p.SetLSN(0)
+	return p
+}
+
 // reread reads the official pages that differ once more. A server that gives
 // out two pages for one block at one LSN proves nothing about either.
 func (r *run) reread(ctx context.Context) error {
@@ -202,7 +213,7 @@ func (r *run) reread(ctx context.Context) error {
 	var which pg.Block
 	err := r.Official.Fetch(ctx, blocks, func(b pg.Block, p []byte) error {
 		before, err := r.spool.get(first[b])
-		if err == nil && !bytes.Equal(before, p) {
+		if err == nil && !bytes.Equal(r.lastingly(b, before), r.lastingly(b, p)) {
 			changed, which = changed+1, b
 		}
 		delete(first, b)

@@ -122,7 +122,7 @@ func endBefore(h *blockHistory, i int) pg.LSN {
 
 func (r *run) hashOf(b pg.Block, p []byte) uint64 {
 	var buf [pg.BlockSize]byte
-	return normalHash(p, b.Fork, b.Number, buf[:])
+	return normalHash(r.lastingly(b, p), b.Fork, b.Number, buf[:])
 }
 
 // addDivergence adds what was found to a discrepancy.

@@ -63,6 +63,9 @@ type Meta struct {
 	// Unsummed says that its pages' checksums mean nothing: they are not those
 	// that a server wrote to a disk.
 	Unsummed bool
+	// MapsStamped says that clearing bits of a visibility map sets the LSN of its
+	// page, which PostgreSQL leaves alone: LSNs of maps say nothing then.
+	MapsStamped bool
 }
 
 // Options say what to verify.

@@ -24,7 +24,7 @@ var (
 // of whatever its compute does. Neon's WAL has one timeline number, 1. Which
 // PostgreSQL it is, the files that come with the pages say.
 func (s pageSide) Meta(context.Context) (verify.Meta, error) {
-	return verify.Meta{Redo: s.LSN(), TLI: 1, Running: true, Unsummed: true}, nil
+	return verify.Meta{Redo: s.LSN(), TLI: 1, Running: true, Unsummed: true, MapsStamped: true}, nil
 }
 
 // side is what a verification compares, and what is closed after it.

@@ -101,7 +101,7 @@ func TestVerifyPageserver(t *testing.T) {
 	}
 	t.Setenv(pageserver.TokenVariable, token)
 	s.Plant(pageservertest.Plant{Page: func(at pg.LSN, b pg.Block, p []byte) {
-		if at >= to && b.Rel == 1259 && b.Number == 0 {
+		if at >= to && b.Rel == 1259 && b.Fork == pg.MainFork && b.Number == 0 {
 			clear(p)
 		}
 	}})
