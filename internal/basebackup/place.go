@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"syscall"
 
 	"redoubt/internal/official/snapshot"
 	"redoubt/internal/pg/datadir"
@@ -115,12 +116,12 @@ func (p *Place) Check(ctx context.Context, content []byte) (snapshot.Info, error
 var errNotAsWritten = errors.New("it is not what was written")
 
 // retry tries again what failed for a reason of the moment: only failures of
-// the store are.
+// the store are, and a full disk is none that making all again would cure.
 func (p *Place) retry(ctx context.Context, try func() error) error {
 	for n := 1; ; n++ {
 		err := try()
 		var store *storage.Error
-		if err == nil || !errors.As(err, &store) || !p.Retry.More(n, err) {
+		if err == nil || !errors.As(err, &store) || errors.Is(err, syscall.ENOSPC) || !p.Retry.More(n, err) {
 			return err
 		}
 		p.Log.Warn("the store can't be reached; it is tried again", "location", p.Store.Location(), "attempt", n, "error", err)
