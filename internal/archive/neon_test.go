@@ -316,7 +316,7 @@ func TestParseNeonIndex(t *testing.T) {
 		"a path":              {index(branchOf("../../etc", 16)), nil, "can't be the id"},
 		"half a lineage":      {index(rootMeta + `,"lineage":{"original_ancestor":["a"]}`), nil, "original_ancestor"},
 	} {
-		got, err := ParseNeonIndex(strings.NewReader(c.json))
+		got, err := parseNeonIndex(strings.NewReader(c.json))
 		if c.err == "" && (err != nil || (got == nil) != (c.want == nil) || got != nil && *got != *c.want) || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
 			t.Errorf("%s: %+v, %v; want %+v, %q", what, got, err, c.want, c.err)
 		}
@@ -328,7 +328,7 @@ func FuzzNeonIndex(f *testing.F) {
 	f.Add([]byte(`{"lineage":{"original_ancestor":["e2bfd8c633d713d279e6fcd2bcc15b6d","0/15A7618"]},"metadata":{}}`))
 	f.Add([]byte(`{"a":[[[[{"b":`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		b, err := ParseNeonIndex(bytes.NewReader(data))
+		b, err := parseNeonIndex(bytes.NewReader(data))
 		if b != nil && (err != nil || !NeonID(b.Timeline) || b.LSN == 0) {
 			t.Fatalf("%+v, %v", b, err)
 		}

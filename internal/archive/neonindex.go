@@ -40,7 +40,7 @@ func neonBranch(ctx context.Context, pages *storage.Store, retry Retry, tenant, 
 			return err
 		}
 		var wrong error
-		if b, wrong = ParseNeonIndex(rc); wrong != nil {
+		if b, wrong = parseNeonIndex(rc); wrong != nil {
 			var failed *storage.Error
 			if !errors.As(wrong, &failed) {
 				wrong = damaged(pages, key, "%v", wrong)
@@ -60,13 +60,13 @@ func neonIndex(ctx context.Context, pages *storage.Store, tenant, timeline strin
 			return "", err
 		}
 		name := strings.TrimSuffix(strings.TrimPrefix(o.Key, pagesDir+"/"), "/")
-		if _, _, ok := ParseShard(name); ok && o.Dir && strings.HasPrefix(name, tenant) {
+		if _, _, ok := parseShard(name); ok && o.Dir && strings.HasPrefix(name, tenant) {
 			shards = append(shards, name)
 		}
 	}
 	slices.SortFunc(shards, func(a, b string) int {
-		numberA, countA, _ := ParseShard(a)
-		numberB, countB, _ := ParseShard(b)
+		numberA, countA, _ := parseShard(a)
+		numberB, countB, _ := parseShard(b)
 		return cmp.Or(cmp.Compare(countB, countA), cmp.Compare(numberA, numberB))
 	})
 	for _, shard := range shards {
@@ -87,8 +87,8 @@ func neonIndex(ctx context.Context, pages *storage.Store, tenant, timeline strin
 	return "", fmt.Errorf("find the index of %s/%s at %s: %w", tenant, timeline, pages.Location(), storage.ErrNotExist)
 }
 
-// ParseShard reads the id of a tenant's shard: the tenant's alone if it has but one.
-func ParseShard(s string) (number, count int, ok bool) {
+// parseShard reads the id of a tenant's shard: the tenant's alone if it has but one.
+func parseShard(s string) (number, count int, ok bool) {
 	if NeonID(s) {
 		return 0, 1, true
 	}
@@ -113,10 +113,10 @@ func generation(suffix string) (int64, bool) {
 	return int64(g), err == nil
 }
 
-// ParseNeonIndex reads, of an index of layers, where the timeline leaves its
+// parseNeonIndex reads, of an index of layers, where the timeline leaves its
 // ancestor, or left it before it was detached from it; nil if it is a root. The
 // layers, which may be very many, are passed over.
-func ParseNeonIndex(r io.Reader) (*Branch, error) {
+func parseNeonIndex(r io.Reader) (*Branch, error) {
 	limited := &io.LimitedReader{R: r, N: maxIndex}
 	dec := json.NewDecoder(limited)
 	var meta struct {
