@@ -62,7 +62,14 @@ func (d *deep) late(seg *segment) string {
 	if st.Late == 0 {
 		return ""
 	}
-	if st.Dialects != wal.OnlyNeon {
+	if d.opt.Said != nil && pg.SegmentOf(d.opt.Said.From, d.s.size) == seg.entry.Segment {
+		if begin := behind(d.opt.Said.From, 0); st.Late > begin {
+			return fmt.Sprintf("zeros up to %s, but its WAL begins at %s", st.Late, begin)
+		}
+		d.r.From = max(d.r.From, st.Late)
+		return ""
+	}
+	if st.Dialects != wal.OnlyNeon && !(d.opt.BeginsLate && st.Dialects == 0) {
 		return fmt.Sprintf("zeros up to %s, where the first record is", st.Late)
 	}
 	wanted := []pg.LSN{d.opt.From}

@@ -24,6 +24,10 @@ type expectation struct {
 // what it had before the oldest segment may have been removed on purpose.
 func expect(s *survey, opt *Options) *expectation {
 	x := &expectation{expected: map[pg.TLI]runs{}}
+	if opt.Said != nil {
+		x.said(s, opt)
+		return x
+	}
 	tlis := s.expectable(opt)
 	if len(tlis) == 0 {
 		return x
@@ -54,6 +58,20 @@ func expect(s *survey, opt *Options) *expectation {
 		}
 	}
 	return x
+}
+
+// said expects what servers say: whole segments between two LSNs, of TLI 1.
+func (x *expectation) said(s *survey, opt *Options) {
+	r := run{pg.SegmentOf(opt.Said.From, s.size), pg.SegmentOf(opt.Said.To, s.size)}
+	if opt.From != 0 {
+		r.from = max(r.from, pg.SegmentOf(opt.From, s.size))
+	}
+	if opt.To != 0 {
+		r.to = min(r.to, pg.SegmentOf(opt.To-1, s.size)+1)
+	}
+	r.to = max(r.from, r.to)
+	x.newest, x.from, x.to = 1, r.from.Start(s.size), r.to.Start(s.size)
+	x.along(wal.NewHistory(1), r, s.size)
 }
 
 // along expects the segments of r, each of the TLI of the history that has it.

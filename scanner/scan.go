@@ -56,7 +56,10 @@ func scan(ctx context.Context, w WAL, opt *Options, s *survey, r *Result) error 
 	x := expect(s, opt)
 	r.TLI, r.From, r.To = x.newest, x.from, x.to
 	r.Expected, r.Present = x.counts(s)
-	if r.Expected == 0 {
+	if opt.Said != nil {
+		r.Servers = opt.Said.Servers
+	}
+	if r.Expected == 0 && (opt.Said == nil || opt.From != 0 || opt.To != 0) {
 		s.doubt("no segment is expected in the range asked for: nothing was checked")
 	}
 	r.Gaps, r.MissingUnlisted = x.gaps(s, opt)

@@ -74,6 +74,13 @@ type Recorded struct {
 	SegmentSize int64
 }
 
+// Said is what the servers say that write a timeline's WAL: it begins at From,
+// and up to To it is in the archive. Segments behind may be on their way.
+type Said struct {
+	From, To pg.LSN
+	Servers  []finding.ServerWord // each one's word, for the result
+}
+
 // Options say what to scan and how.
 type Options struct {
 	// From and To override what is expected: segments from the one that holds
@@ -83,6 +90,11 @@ type Options struct {
 	Backups  []Backup
 	// Recorded extends what is expected beyond the newest segment that is there.
 	Recorded []Recorded
+	// Said, if not nil, is all that is expected, if From and To don't say otherwise.
+	Said *Said
+	// BeginsLate says that the first segment may be zeros before the first record
+	// though no record tells that Neon wrote it: by the layout it did.
+	BeginsLate bool
 
 	Deep  bool
 	Audit bool // check full-page images against the LSN chain of each block, in WAL that is there

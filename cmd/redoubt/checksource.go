@@ -29,19 +29,30 @@ func (s *site) look(ctx context.Context, src config.Source, most int) (check.Sou
 		return seen, []check.Item{check.Unreadable(subject, err)}
 	}
 	seen.Layout = string(a.Layout())
-	found, strays, err := a.Timelines(ctx)
+	neon, err := s.neon(src)
 	if err != nil {
 		return seen, []check.Item{check.Unreadable(subject, err)}
 	}
+	var items []check.Item
+	if neon != nil {
+		items = neon.check(ctx)
+	}
+	found, strays, err := a.Timelines(ctx)
+	if err != nil {
+		return seen, append(items, check.Unreadable(subject, err))
+	}
 	seen.Count = len(found)
 	if len(found) == 0 {
-		return seen, []check.Item{check.Unreadable(subject, errors.New("there are no timelines"))}
+		return seen, append(items, check.Unreadable(subject, errors.New("there are no timelines")))
 	}
-	items := []check.Item{check.Readable(subject, "layout %s, %d timelines, %d objects that are no part of it", seen.Layout, len(found), len(strays))}
+	items = append(items, check.Readable(subject, "layout %s, %d timelines, %d objects that are no part of it", seen.Layout, len(found), len(strays)))
 	for _, t := range found[:min(most, len(found))] {
 		facts, more := s.lookAt(ctx, src, t)
 		seen.Timelines = append(seen.Timelines, facts)
 		items = append(items, more...)
+		if neon != nil {
+			items = append(items, neon.checkTimeline(ctx, t))
+		}
 	}
 	return seen, append(items, clock(ctx, src.Name, found[0], &seen.Timelines[0].WAL)...)
 }
@@ -121,7 +132,7 @@ func (s *site) lookAtSnapshots(ctx context.Context, key ledger.TimelineKey, fact
 	if err != nil {
 		return nil, err
 	}
-	found, err := snapshot.List(ctx, loc, snapshot.Options{})
+	found, err := s.listBackups(ctx, key, loc)
 	if err != nil {
 		return nil, err
 	}

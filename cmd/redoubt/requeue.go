@@ -42,8 +42,15 @@ var _ scanner.Requeuer = (*requeuer)(nil)
 // handOn lets the scan of a timeline hand missing segments to the agents, if
 // the configuration has some, and has it expect all WAL below the WAL backup
 // LSN, if the source is what the agents back up to. Doubt is why that is not
-// known.
+// known. Of a source of Neon's the safekeepers say what to expect.
 func (s *site) handOn(ctx context.Context, src config.Source, t *archive.Timeline, o *scanner.Options) (doubt string, err error) {
+	if n, err := s.neon(src); n != nil || err != nil {
+		if err != nil {
+			return "", err
+		}
+		return n.expect(ctx, t, o)
+	}
+	o.Said = nil
 	if s.cfg.WALBackup.Bucket == "" {
 		return "", nil
 	}

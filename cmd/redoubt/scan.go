@@ -55,7 +55,8 @@ directory --good are replaced by it, at --repair-to: the same place, opened
 with credentials that may write. The damaged object is kept aside under another
 name. What the scan prints and its exit code are those from before.
 
-With -c instead of --wal all sources of a configuration are scanned, and what
+With -c instead of --wal all sources of a configuration are scanned, those of
+Neon by what its safekeepers say, and what
 was acknowledged in its ledger (redoubt ack) does not count.`,
 		Example: `  redoubt scan --wal /archive
   redoubt scan --wal s3://bucket/prefix --layout redoubt --deep --audit --format json
@@ -261,7 +262,8 @@ func (f *scanFlags) options() (o scanner.Options, err error) {
 // that is known.
 func scanTimeline(ctx context.Context, t *archive.Timeline, backups string, o scanner.Options) (scanner.Result, error) {
 	var doubts []string
-	if backups != "" {
+	o.BeginsLate = t.Layout() == archive.Neon
+	if backups != "" && t.Layout() != archive.Neon {
 		found, err := snapshot.List(ctx, backups, snapshot.Options{})
 		if err != nil {
 			doubts = append(doubts, fmt.Sprintf("base backups could not be listed, so it is not known which WAL they need: %v", err))

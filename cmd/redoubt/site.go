@@ -30,6 +30,7 @@ type site struct {
 
 	mu       sync.Mutex
 	archives map[string]*archive.Archive // by source
+	neons    map[string]*neonSource      // by source
 	stores   []*storage.Store
 	agents   *requeuer // of the configuration's etcd; made when it is needed
 }
@@ -37,13 +38,16 @@ type site struct {
 var _ scheduler.Catalog = (*site)(nil)
 
 func newSite(cfg *config.Config, l *ledger.Ledger) *site {
-	return &site{cfg: cfg, ledger: l, asked: func() {}, archives: make(map[string]*archive.Archive)}
+	return &site{cfg: cfg, ledger: l, asked: func() {}, archives: make(map[string]*archive.Archive), neons: make(map[string]*neonSource)}
 }
 
 func (s *site) Close() error {
 	var errs []error
 	for _, st := range s.stores {
 		errs = append(errs, st.Close())
+	}
+	for _, n := range s.neons {
+		n.catalog.Close()
 	}
 	if s.agents != nil {
 		errs = append(errs, s.agents.client.Close())
@@ -62,12 +66,28 @@ func (s *site) source(name string) (config.Source, error) {
 
 // archive opens a source's archive, once.
 func (s *site) archive(ctx context.Context, src config.Source) (*archive.Archive, error) {
+	neon, err := s.neon(src)
+	if err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if a := s.archives[src.Name]; a != nil {
 		return a, nil
 	}
-	a, store, err := openArchive(ctx, src.WAL, src.Layout, tenantOf(src), src.Timeline)
+	opt := archive.Options{Tenant: tenantOf(src), Timeline: src.Timeline}
+	if neon != nil {
+		opt.Branch, opt.Wanted = neon.branch, neon.catalog.Wanted
+	}
+	if src.Layout == string(archive.Neon) && src.Backups != "" {
+		pages, err := storage.Open(ctx, src.Backups)
+		if err != nil {
+			return nil, err
+		}
+		s.stores = append(s.stores, pages)
+		opt.Pages = pages
+	}
+	a, store, err := openArchiveWith(ctx, src.WAL, src.Layout, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +132,9 @@ func (s *site) Timelines(ctx context.Context) (scheduler.Listing, error) {
 			return out, ctx.Err()
 		}
 		if err != nil {
-			out.Problems = append(out.Problems, scheduler.Problem{Source: src.Name, Reason: err.Error()})
+			for _, why := range unpack(err) {
+				out.Problems = append(out.Problems, scheduler.Problem{Source: src.Name, Reason: why})
+			}
 		}
 		out.Timelines = append(out.Timelines, found...)
 	}
@@ -123,6 +145,12 @@ func (s *site) timelines(ctx context.Context, src config.Source) ([]ledger.Timel
 	a, err := s.archive(ctx, src)
 	if err != nil {
 		return nil, err
+	}
+	if n, err := s.neon(src); n != nil || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return n.timelines(ctx, src, a)
 	}
 	found, _, err := a.Timelines(ctx)
 	if err != nil {
@@ -145,6 +173,10 @@ func (s *site) timeline(ctx context.Context, k ledger.TimelineKey) (*archive.Tim
 	if err != nil {
 		return nil, src, err
 	}
+	if src.Neon.Configured() { // servers may know it where nothing of it is stored
+		t, err := a.Named(k.Tenant, k.Timeline)
+		return t, src, err
+	}
 	t, err := a.Timeline(ctx, k.Tenant, k.Timeline)
 	return t, src, err
 }
@@ -161,6 +193,8 @@ func (s *site) backups(ctx context.Context, k ledger.TimelineKey) (string, error
 		return "", err
 	}
 	switch {
+	case a.Layout() == archive.Neon:
+		return below(cmpOr(src.Backups, src.WAL), "tenants", k.Tenant, "timelines"), nil
 	case a.Layout() == archive.Redoubt && src.Backups == "":
 		return below(src.WAL, k.Tenant, k.Timeline, "snapshots"), nil
 	case a.Layout() == archive.Redoubt:
@@ -177,7 +211,7 @@ func (s *site) Snapshots(ctx context.Context, k ledger.TimelineKey) ([]scheduler
 	if err != nil {
 		return nil, err
 	}
-	found, err := snapshot.List(ctx, loc, snapshot.Options{})
+	found, err := s.listBackups(ctx, k, loc)
 	if err != nil {
 		return nil, err
 	}

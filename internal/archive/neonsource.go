@@ -58,6 +58,29 @@ func (t *Timeline) levels(ctx context.Context) ([]level, error) {
 	}
 }
 
+// Lineage are the timelines from this one back to its root, or as far as is
+// known: of a layout other than neon it alone.
+func (t *Timeline) Lineage(ctx context.Context) ([]string, error) {
+	out := []string{t.id}
+	for at := t; t.archive.layout == Neon; {
+		b, err := t.archive.branch(ctx, at)
+		if err != nil {
+			return nil, fmt.Errorf("find the ancestor of %s/%s: %w", at.tenant, at.id, err)
+		}
+		if b == nil {
+			break
+		}
+		if slices.Contains(out, b.Timeline) {
+			return nil, fmt.Errorf("follow the ancestors of %s/%s: they go round in circles", t.tenant, t.id)
+		}
+		out = append(out, b.Timeline)
+		if at, err = t.archive.neonTimeline(t.tenant, b.Timeline); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
 // branch is where a timeline leaves its ancestor, by whoever knows: nil if it
 // leaves none, or nobody does.
 func (a *Archive) branch(ctx context.Context, t *Timeline) (*Branch, error) {

@@ -38,6 +38,9 @@ func newTimeline(a *Archive, tenant, id string, walStore, snapshots *storage.Sto
 // Tenant is the tenant's name.
 func (t *Timeline) Tenant() string { return t.tenant }
 
+// Layout is its archive's.
+func (t *Timeline) Layout() Layout { return t.archive.layout }
+
 // ID is the timeline's name.
 func (t *Timeline) ID() string { return t.id }
 

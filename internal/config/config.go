@@ -48,6 +48,7 @@ type Source struct {
 	Official string `yaml:"official"` // snapshots
 	Tenant   string `yaml:"tenant"`   // for layouts that name no tenant; empty: the source's name
 	Timeline string `yaml:"timeline"` // for layouts that name no timeline
+	Neon     Neon   `yaml:"neon"`     // of the layout neon: whom to ask
 }
 
 // Job says when a batch runs and how much it does.
@@ -202,7 +203,7 @@ func Default() Config {
 
 // DefaultSource holds the defaults of a source's keys.
 func DefaultSource() Source {
-	return Source{Layout: "auto", Official: "snapshots", Timeline: "main"}
+	return Source{Layout: "auto", Official: "snapshots", Timeline: "main", Neon: Neon{Timeout: Duration(10 * time.Second), Parallel: 4}}
 }
 
 // DefaultJob holds the defaults of a job's keys.

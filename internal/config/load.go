@@ -141,6 +141,9 @@ func (c *Config) resolve(dir string) {
 	c.WALBackup.resolve(dir)
 	for i := range c.Sources {
 		s := &c.Sources[i]
+		for _, p := range []*string{&s.Neon.PageserverToken.File, &s.Neon.SafekeeperToken.File} {
+			*p = under(dir, *p)
+		}
 		for _, p := range []*string{&s.WAL, &s.Backups} {
 			if !isURL(*p) {
 				*p = under(dir, *p)

@@ -129,7 +129,8 @@ func validateSource(s *Source, d *document, path string) {
 	}
 	location(d, path+".wal", s.WAL)
 	location(d, path+".backups", s.Backups)
-	available(d, path+".layout", s.Layout, []string{"auto", "plain", "redoubt"}, []string{"neon", "wal-g", "pgbackrest", "barman"})
+	available(d, path+".layout", s.Layout, []string{"auto", "plain", "redoubt", "neon"}, []string{"wal-g", "pgbackrest", "barman"})
+	validateNeon(s, d, path)
 	official(d, path+".official", s.Official)
 }
 

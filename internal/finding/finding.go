@@ -296,8 +296,20 @@ type ScanTimeline struct {
 	// are of the one and of the other, unknown where none tells or one is of neither.
 	Dialect string `json:"dialect,omitempty"`
 
+	// Servers is what the servers that write the WAL said of it, where some were asked.
+	Servers []ServerWord `json:"servers,omitempty"`
+
 	LostWrites []StaleImage `json:"lost_writes"`     // by the audit; at most 10,000, warnings
 	Audit      *Audit       `json:"audit,omitempty"` // where one was asked for
+}
+
+// ServerWord is what one server, a safekeeper of Neon's, says of a timeline's WAL.
+type ServerWord struct {
+	Server    string `json:"server"`
+	StartLSN  pg.LSN `json:"timeline_start_lsn"`
+	BackupLSN pg.LSN `json:"backup_lsn"` // up to where it is in the bucket
+	CommitLSN pg.LSN `json:"commit_lsn"`
+	FlushLSN  pg.LSN `json:"flush_lsn"`
 }
 
 // StaleImage is a full-page image that is older than the last record of its

@@ -303,6 +303,48 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+// TestRealServers asks a real pageserver and a real safekeeper, for whoever has some.
+func TestRealServers(t *testing.T) {
+	ps, sk := os.Getenv("REDOUBT_NEON_PAGESERVER"), os.Getenv("REDOUBT_NEON_SAFEKEEPER")
+	if ps == "" || sk == "" {
+		t.Skip("SKIPPED, SERVERS: REDOUBT_NEON_PAGESERVER and REDOUBT_NEON_SAFEKEEPER name no servers of a real Neon")
+	}
+	with := func(variable string) Options {
+		return Options{Token: func() (string, error) { return os.Getenv(variable), nil }}
+	}
+	ctx := context.Background()
+	p, err := NewPageserver(ps, with("REDOUBT_NEON_TOKEN_PS"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := NewSafekeeper(sk, with("REDOUBT_NEON_TOKEN_SK"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Catalog{Pageservers: []*Pageserver{p}, Safekeepers: []*Safekeeper{s}}
+	defer c.Close()
+	for _, status := range []func(context.Context) (uint64, error){p.Status, s.Status} {
+		if _, err := status(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	v, err := c.View(ctx)
+	if err != nil || len(v.Problems) > 0 {
+		t.Errorf("%v, %q", err, v.Problems)
+	}
+	for i, tl := range v.Timelines {
+		if len(tl.Safekeepers) == 0 || i >= 20 {
+			continue
+		}
+		e, err := c.Expect(ctx, tl.Key)
+		r, why := tl.Readable()
+		t.Logf("%v: %s %q, expected %s to %s of %v", tl.Key, r, why, e.From, e.To, e.Says)
+		if err != nil || !e.Known {
+			t.Errorf("%v: %v, %q", tl.Key, err, e.Doubts)
+		}
+	}
+}
+
 func FuzzAnswers(f *testing.F) {
 	for _, name := range []string{"tenant.json", "timeline_and_offloaded.json", "safekeeper_timeline.json"} {
 		f.Add([]byte(golden(f, name)))
