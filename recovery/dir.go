@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"redoubt/internal/fsync"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
 )
@@ -312,7 +313,7 @@ func (d *directory) finish(rep *Report) error {
 	if err := d.root.Rename(newControl, datadir.ControlPath); err != nil {
 		return err
 	}
-	if err := syncDir(d.root, path.Dir(datadir.ControlPath)); err != nil {
+	if err := fsync.DirIn(d.root, path.Dir(datadir.ControlPath)); err != nil {
 		return err
 	}
 	return d.forget()
@@ -324,7 +325,7 @@ func (d *directory) settle() error {
 		return err
 	}
 	for _, p := range d.dirs {
-		if err := syncDir(p.root, p.name); err != nil {
+		if err := fsync.DirIn(p.root, p.name); err != nil {
 			return err
 		}
 	}
@@ -342,7 +343,7 @@ func (d *directory) forget() error {
 	if err := d.root.Remove(reportFile); err != nil {
 		return err
 	}
-	return syncDir(d.root, ".")
+	return fsync.DirIn(d.root, ".")
 }
 
 func (d *directory) close() error {
@@ -357,12 +358,4 @@ func (d *directory) close() error {
 		errs = append(errs, d.marker.Close())
 	}
 	return errors.Join(errs...)
-}
-
-func syncDir(root *os.Root, name string) error {
-	f, err := root.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"redoubt/internal/fsync"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
 )
@@ -157,7 +158,7 @@ func (d *directory) note() error {
 	if _, err := d.marker.WriteAt(b, 0); err != nil {
 		return fmt.Errorf("write %s: %w", markerFile, err)
 	}
-	return errors.Join(d.own(d.root, markerFile), d.marker.Truncate(int64(len(b))), d.marker.Sync(), syncDir(d.root, "."))
+	return errors.Join(d.own(d.root, markerFile), d.marker.Truncate(int64(len(b))), d.marker.Sync(), fsync.DirIn(d.root, "."))
 }
 
 // keepReport writes the report down until the marker is removed.
@@ -166,7 +167,7 @@ func (d *directory) keepReport(rep *Report) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.writeDurably(reportFile, b), syncDir(d.root, "."))
+	return errors.Join(d.writeDurably(reportFile, b), fsync.DirIn(d.root, "."))
 }
 
 // writeDurably writes a file; its name is durable once its directory is.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"redoubt/internal/fsync"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
 	"redoubt/internal/pg/wal"
@@ -176,7 +177,7 @@ func (d *directory) keepPoint(p *point) error {
 	if err != nil {
 		return err
 	}
-	if err := syncDir(d.root, "."); err != nil { // the directory is there before what names it
+	if err := fsync.DirIn(d.root, "."); err != nil { // the directory is there before what names it
 		return err
 	}
 	const next = pointFile + ".new"
@@ -186,7 +187,7 @@ func (d *directory) keepPoint(p *point) error {
 	if err := d.root.Rename(next, pointFile); err != nil {
 		return err
 	}
-	if err := syncDir(d.root, "."); err != nil {
+	if err := fsync.DirIn(d.root, "."); err != nil {
 		return err
 	}
 	return d.dropPoints(p.Dir)
@@ -197,7 +198,7 @@ func (d *directory) forgetPoints() error {
 	if err := d.root.Remove(pointFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := syncDir(d.root, "."); err != nil {
+	if err := fsync.DirIn(d.root, "."); err != nil {
 		return err
 	}
 	return d.dropPoints("")

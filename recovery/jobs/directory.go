@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"redoubt/internal/fsync"
 	"redoubt/internal/ledger"
 )
 
@@ -88,20 +89,12 @@ func remove(r ledger.Recovery) error {
 		return err
 	}
 	if err == nil {
-		if err := syncDir(filepath.Join(dir, "global")); err != nil {
+		if err := fsync.Dir(filepath.Join(dir, "global")); err != nil {
 			return err
 		}
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(dir))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return fsync.Dir(filepath.Dir(dir))
 }

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"redoubt/internal/fsync"
 )
 
 // Retire says of a file that is safe in the bucket that it is not needed here
@@ -21,7 +23,7 @@ func (d *Dir) Retire(name string) error {
 		if err := os.Rename(ready, filepath.Join(d.status(), name+".done")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("mark %s as archived: %w", name, err)
 		}
-		return syncDir(d.status())
+		return fsync.Dir(d.status())
 	}
 	if err := CheckFree(d.Path); err != nil {
 		return fmt.Errorf("remove %s: %w", name, err)
@@ -40,13 +42,5 @@ func (d *Dir) Retire(name string) error {
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", path, err)
 	}
-	return syncDir(d.Path)
-}
-
-func syncDir(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return fsync.Dir(d.Path)
 }
