@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -59,9 +60,9 @@ func files(t testing.TB, dir string) map[string]string {
 }
 
 // sameFiles wants two directories to hold the same.
-func sameFiles(t testing.TB, want, got string) {
+func sameFiles(t testing.TB, a, b map[string]string) {
 	t.Helper()
-	a, b := files(t, want), files(t, got)
+	b = maps.Clone(b)
 	for name := range a {
 		if _, there := b[name]; !there {
 			t.Errorf("%s is missing", name)
@@ -144,7 +145,7 @@ func durable(t *testing.T, w *small) {
 	if got.Resumed != second || seen.walks > 0 || seen.lowest < second/pg.BlockSize*pg.BlockSize || got.Start != rep.Start || got.BlocksReplayed < rep.BlocksReplayed {
 		t.Errorf("resumed from %s with WAL from %s and the base read %d times, want %s, from there, and never: %+v", got.Resumed, seen.lowest, seen.walks, second, got)
 	}
-	sameFiles(t, whole, stopped)
+	sameFiles(t, files(t, whole), files(t, stopped))
 	t.Logf("%s to %s: stopped at %s and %s, then %s to %s was read of the WAL, and not the base", rep.Start, rep.Redo, first, second, seen.lowest, rep.End)
 
 	for name, damage := range damages(t, left) {
@@ -290,5 +291,5 @@ func damagedUnderWay(t *testing.T, config func() recovery.Config, left, whole st
 	if rep.Resumed != 0 {
 		t.Errorf("it went on from %s", rep.Resumed)
 	}
-	sameFiles(t, whole, d)
+	sameFiles(t, files(t, whole), files(t, d))
 }

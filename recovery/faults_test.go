@@ -57,8 +57,15 @@ func smallWorld(t *testing.T, major int) *small {
 	return s
 }
 
-// TestDurable stops recoveries at their durable points, damages these, and goes on.
-func TestDurable(t *testing.T) { durable(t, smallWorld(t, 15)) }
+// TestSmall is all that one small world is enough for.
+func TestSmall(t *testing.T) {
+	t.Parallel()
+	w := smallWorld(t, 15)
+	t.Run("Faults", func(t *testing.T) { faults(t, w) })
+	t.Run("Plain", func(t *testing.T) { plain(t, w) })
+	t.Run("Directory", func(t *testing.T) { directories(t, w) })
+	t.Run("Durable", func(t *testing.T) { durable(t, w) })
+}
 
 // unfinished wants a directory on which no server starts.
 func unfinished(t *testing.T, dir string) {
@@ -68,8 +75,8 @@ func unfinished(t *testing.T, dir string) {
 	}
 }
 
-func TestFaults(t *testing.T) {
-	w := smallWorld(t, 15)
+// faults damages what a recovery reads, and asks for what cannot be had.
+func faults(t *testing.T, w *small) {
 	ctx := context.Background()
 	fails := func(t *testing.T, cfg recovery.Config, as any, say string) {
 		t.Helper()
@@ -154,9 +161,8 @@ func TestFaults(t *testing.T) {
 	})
 }
 
-// TestPlain lets PostgreSQL do all of it, at once.
-func TestPlain(t *testing.T) {
-	w := smallWorld(t, 15)
+// plain lets PostgreSQL do all of it, at once.
+func plain(t *testing.T, w *small) {
 	ctx := context.Background()
 	cfg := w.config(t)
 	all := records(t, &cfg, w.backup.Stop)
@@ -191,10 +197,9 @@ func TestPlain(t *testing.T) {
 	}
 }
 
-// TestDirectory recovers into directories that are none of ours, that another
+// directories recovers into directories that are none of ours, that another
 // recovery works on, and that one has left in any state.
-func TestDirectory(t *testing.T) {
-	w := smallWorld(t, 15)
+func directories(t *testing.T, w *small) {
 	into := func(ctx context.Context, cfg recovery.Config, dir string) error {
 		_, err := recovery.ToDirectory(ctx, cfg, recovery.Directory{Path: dir})
 		return err

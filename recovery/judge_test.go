@@ -36,14 +36,19 @@ func judge(t *testing.T, major int) {
 	all := records(t, &cfg, w.backup.Stop)
 	rnd := rand.New(rand.NewPCG(uint64(major), 1))
 	native := 0
+	var whole map[string]string
+	var last *recovery.Report
 	for _, to := range append(some(rnd, all[len(all)/4:], targets), 0) {
 		cfg := w.config(t)
 		cfg.To = to
+		if to == 0 {
+			w.made = func(dir string, rep *recovery.Report) { whole, last = files(t, dir), rep }
+		}
 		if w.compare(t, cfg).Native() {
 			native++
 		}
 	}
-	w.chained(t)
+	w.chained(t, whole, last)
 	if native == 0 {
 		t.Error("no recovery had anything to do for the native engine: nothing was proven")
 	}
@@ -51,24 +56,21 @@ func judge(t *testing.T, major int) {
 
 // chained wants a recovery with durable points on the way to make what one
 // without makes, byte by byte.
-func (w *world) chained(t *testing.T) {
+func (w *world) chained(t *testing.T, whole map[string]string, rep *recovery.Report) {
 	t.Helper()
-	dir, ctx := t.TempDir(), context.Background()
-	whole, chained := filepath.Join(dir, "whole"), filepath.Join(dir, "chained")
-	rep, err := recovery.ToDirectory(ctx, w.config(t), recovery.Directory{Path: whole})
-	must(t, err)
+	chained := filepath.Join(t.TempDir(), "chained")
 	cfg := w.config(t)
 	cfg.Every = uint64(rep.Redo-rep.Start) / 4
 	if os.Getenv("REDOUBT_PROVE") == "1" {
 		cfg.Every = 1
 	}
-	got, err := recovery.ToDirectory(ctx, cfg, recovery.Directory{Path: chained, Open: kept})
+	got, err := recovery.ToDirectory(context.Background(), cfg, recovery.Directory{Path: chained, Open: kept})
 	must(t, err)
 	t.Logf("durable points from %s to %s at %s", rep.Start, rep.Redo, got.Durable)
 	if len(got.Durable) == 0 {
 		t.Error("there was no durable point")
 	}
-	sameFiles(t, whole, chained)
+	sameFiles(t, whole, files(t, chained))
 }
 
 // busy is a world with a bit of everything: all index methods, tablespaces,

@@ -16,6 +16,7 @@ import (
 // TestFailover recovers over a promotion, to LSNs before and behind it, with a
 // tablespace mapped to a directory of its own.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	majors := []int{17}
 	if os.Getenv("REDOUBT_PROVE") == "1" {
 		majors = []int{15, 17}
@@ -109,6 +110,7 @@ func sameCut(t *testing.T, cfg recovery.Config) {
 // TestStandbyBase recovers from a base backup that was taken from a standby,
 // and from the data directory of one that was shut down.
 func TestStandbyBase(t *testing.T) {
+	t.Parallel()
 	c := pgtest.Server(t, 17, pgtest.WALSegmentMiB(1))
 	fill := func() { c.Exec("INSERT INTO t SELECT g, repeat('x', 100) FROM generate_series(1, 2000) g") }
 	c.Exec("CREATE TABLE t (v int PRIMARY KEY GENERATED ALWAYS AS IDENTITY, w int, x text)", "ALTER TABLE t DROP COLUMN v")

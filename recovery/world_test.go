@@ -30,6 +30,7 @@ type world struct {
 	backup  pgtest.Backup
 	walDir  string
 	configs int
+	made    func(dir string, rep *recovery.Report) // if set: told of what is recovered, before a server starts on it
 }
 
 // live makes a world: work before and during the backup, and after it.
@@ -133,6 +134,9 @@ func (w *world) recovered(t *testing.T, cfg recovery.Config) (*pgtest.Cluster, *
 	r := w.cluster.Beside()
 	rep, err := recovery.ToDirectory(context.Background(), cfg, recovery.Directory{Path: r.Data})
 	must(t, err)
+	if w.made != nil {
+		w.made(r.Data, rep)
+	}
 	r.Adopt()
 	return r, rep
 }

@@ -66,6 +66,7 @@ func child() bool {
 func TestKilled(t *testing.T) {
 	w := newWorld(t)
 	path := w.ledger.Path()
+	must(t, os.MkdirAll(w.dir, 0o700)) // a kill may come before the first recovery makes it
 	for range 50 {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "JOBS_TEST_LEDGER="+path, "JOBS_TEST_DIR="+w.dir)
