@@ -62,8 +62,8 @@ type Span struct {
 type Engine struct {
 	cfg     Config
 	src     replay.WALSource
-	dialect wal.Dialect // of src
-	records recordCache // between Scan and Replay
+	dialect wal.Dialect      // of src
+	records recordCache      // between Scan and Replay
 	pages   replay.BasePages // of ReplayOnDemand, else nil
 	span    Span
 	workers int
