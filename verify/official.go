@@ -225,7 +225,7 @@ func (c *comparison) unstamped(official, replayed page.Page) page.Page {
 	if !c.run.official.MapsStamped || c.fork.Fork != pg.VMFork || c.late(official) || official.Check() != nil || replayed.IsNew() || official.IsNew() {
 		return official
 	}
-	out := page.Page(slices.Clone(official))
+	out := slices.Clone(official)
 	out.SetLSN(replayed.LSN())
 	return out
 }
