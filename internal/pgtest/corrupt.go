@@ -55,3 +55,15 @@ func blockPlace(dir, path string, block pg.BlockNumber) (file string, off int64)
 	}
 	return file, int64(block%pg.BlocksPerFile) * pg.BlockSize
 }
+
+// Truncate cuts the first file of a relation fork under the server.
+func (c *Cluster) Truncate(path string, blocks int64) {
+	c.t.Helper()
+	c.check(os.Truncate(filepath.Join(c.Data, path), blocks*pg.BlockSize))
+}
+
+// RemoveFile removes a file of the data directory under the server.
+func (c *Cluster) RemoveFile(path string) {
+	c.t.Helper()
+	c.check(os.Remove(filepath.Join(c.Data, path)))
+}

@@ -46,7 +46,7 @@ func (c *Client) Files(ctx context.Context, lsn pg.LSN, fn func(name string, con
 	var own *visitError
 	if errors.As(err, &own) {
 		_ = out.CloseWithError(err)
-		<-copied // it ends because nobody reads any more
+		<-copied //nolint:errcheck // it ends because nobody reads any more
 		return own.error
 	}
 	if err == nil {
