@@ -117,6 +117,12 @@ func addCoverage(sum *finding.Coverage, c finding.Coverage) {
 	sum.BlocksUnverifiable += c.BlocksUnverifiable
 	sum.BlocksSkipped += c.BlocksSkipped
 	sum.SLRUPagesCompared += c.SLRUPagesCompared
+	for k, n := range c.BlocksNotCaught {
+		if sum.BlocksNotCaught == nil {
+			sum.BlocksNotCaught = make(map[string]int64)
+		}
+		sum.BlocksNotCaught[k] += n
+	}
 	for k, n := range c.TaintedBy {
 		sum.TaintedBy[k] += n
 	}

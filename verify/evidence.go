@@ -71,6 +71,9 @@ func (r *run) gather(ctx context.Context, mm []mismatch) (*evidence, error) {
 	if ev.elsewhere, err = r.findElsewhere(mm); err != nil {
 		return nil, err
 	}
+	if r.moving != nil {
+		return ev, nil // a heap page and its map are not of one moment there
+	}
 	return ev, r.checkMaps(ctx, mm, ev)
 }
 
@@ -85,14 +88,14 @@ func (r *run) findOwners(ctx context.Context, mm []mismatch, ev *evidence) (err 
 		}
 		lsn := page.Page(official).LSN()
 		own := slices.ContainsFunc(ev.history[m.Block].touches, func(t native.Touch) bool { return t.End == lsn })
-		if lsn > r.out.Span.From && lsn <= r.out.Span.To && !own {
+		if lsn > r.out.Span.From && lsn <= r.historySpan().To && !own {
 			lsns[lsn] = true
 		}
 	}
 	if len(lsns) == 0 {
 		return nil
 	}
-	if ev.owners, err = native.Ends(ctx, r.WAL, r.out.Span, lsns); err != nil {
+	if ev.owners, err = native.Ends(ctx, r.WAL, r.historySpan(), lsns); err != nil {
 		return r.walError("look for the records that official pages name", err)
 	}
 	return nil
@@ -132,6 +135,9 @@ func (r *run) explainBlock(m mismatch, ev *evidence) error {
 	if err := r.addEvidence(m, in.BaseBad, &d); err != nil {
 		return err
 	}
+	if r.moving != nil {
+		d.Explanation = joinSentences(d.Explanation, r.moving.words[m.Block])
+	}
 	if d.Kind == "" {
 		return nil // equal after all, and nothing else speaks against it
 	}
@@ -146,7 +152,7 @@ func (r *run) explainBlock(m mismatch, ev *evidence) error {
 
 // addHistory adds what is known of a block besides its two pages.
 func (r *run) addHistory(in *compare.Input, m mismatch, ev *evidence) error {
-	in.Span = r.out.Span
+	in.Span = r.historySpan()
 	if h := ev.history[m.Block]; h != nil {
 		h.feed(in)
 	}
@@ -158,7 +164,7 @@ func (r *run) addHistory(in *compare.Input, m mismatch, ev *evidence) error {
 			if len(e.Blocks) > 0 {
 				in.LSNOwner.Named, in.LSNOwner.Block = true, e.Blocks[0]
 			}
-		} else if ev.known && lsn > r.out.Span.From && lsn <= r.out.Span.To {
+		} else if ev.known && lsn > r.out.Span.From && lsn <= r.historySpan().To {
 			in.LSNOwner = &compare.LSNOwner{} // looked up, and none ends there
 		}
 	}

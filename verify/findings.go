@@ -42,7 +42,9 @@ func (r *run) discrepancies(ctx context.Context) error {
 	if err := r.leaveOutOrphans(ctx); err != nil {
 		return err
 	}
-	r.relMaps()
+	if r.moving == nil {
+		r.relMaps()
+	}
 	r.consistency()
 	for _, s := range r.sizes {
 		if !r.leftOut(s.RelFork) {
@@ -57,8 +59,10 @@ func (r *run) discrepancies(ctx context.Context) error {
 		return err
 	}
 	r.future()
-	if err := r.checkClaims(ctx); err != nil {
-		return err
+	if r.moving == nil { // a heap page and its map are not of one moment there
+		if err := r.checkClaims(ctx); err != nil {
+			return err
+		}
 	}
 	if err := r.confirm(ctx); err != nil {
 		return err
@@ -136,10 +140,10 @@ func (r *run) describe(m mismatch, res compare.Result, official []byte) finding.
 		Kind:   res.Kind, Severity: res.Severity, Blame: res.Blame, Explanation: res.Explanation,
 		ByteRanges: res.Ranges, OfficialLSN: res.OfficialLSN, ReplayedLSN: res.ReplayedLSN,
 	}
-	if lsn := page.Page(official).LSN(); lsn > r.out.Span.To && (res.Equal || res.Benign()) {
+	if lsn := page.Page(official).LSN(); lsn > r.historySpan().To && (res.Equal || res.Benign()) {
 		d.Kind, d.Severity, d.Blame = finding.PhantomWrite, finding.Critical, finding.BlameOfficial
 		d.OfficialLSN = &lsn
-		d.Explanation = fmt.Sprintf("The official page says it is of LSN %s, after the span's end %s: no WAL up to there can have written it.", lsn, r.out.Span.To)
+		d.Explanation = fmt.Sprintf("The official page says it is of LSN %s, after the span's end %s: no WAL up to there can have written it.", lsn, r.historySpan().To)
 	}
 	return d
 }
@@ -241,6 +245,12 @@ func (r *run) coverage() {
 		c.BlocksOverwrittenByWAL += t.overwritten
 		c.BlocksUnverifiable += t.unverifiable
 		c.BlocksSkipped += t.skipped
+		for i, n := range t.uncaught {
+			if n > 0 {
+				c.BlocksUnverifiable += n
+				c.BlocksNotCaught[uncaughtNames[outcome(i)]] += n
+			}
+		}
 		r.out.DiscrepancyCounts.Benign += t.benign
 		for m, n := range t.tainted {
 			c.BlocksTainted += n
@@ -267,9 +277,10 @@ func (r *run) reasons(err error) {
 	if c.BlocksTainted > 0 {
 		add("%d blocks were last changed by records whose redo is not known: %s", c.BlocksTainted, counts(c.TaintedBy))
 	}
-	if c.BlocksUnverifiable > 0 {
-		add("%d blocks belong to databases created by file copy while the base backup was being taken", c.BlocksUnverifiable)
+	if n := c.BlocksUnverifiable - r.notCaught(); n > 0 {
+		add("%d blocks belong to databases created by file copy while the base backup was being taken", n)
 	}
+	r.movingReasons(add)
 	r.addUnwitnessed()
 	if r.ra != nil && !r.byServer() {
 		for m, n := range r.ra.UnknownRelUpdates {

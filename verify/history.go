@@ -115,13 +115,16 @@ type follower struct {
 func (f *follower) pass(ctx context.Context, pages map[pg.Block][]byte) error {
 	c := f.baseControl
 	base := native.Base{Checksums: c.Checksums(), WALLogHints: c.WALLogHints, CommitTs: c.TrackCommitTimestamp}
-	err := native.Versions(ctx, f.WAL, f.out.Span, base, f.Native.Extensions, pages, f.version)
+	err := native.Versions(ctx, f.WAL, f.historySpan(), base, f.Native.Extensions, pages, f.version)
 	return f.walError("read the history of the blocks that differ", err)
 }
 
 // version takes one version of one block.
 func (f *follower) version(v *native.Version) error {
 	h := f.blocks[v.Block]
+	if f.moving != nil && v.LSN >= f.moving.stopOf(v.Block, f.out.Span.To) {
+		return nil // behind what the official page is compared with
+	}
 	if v.Gone {
 		h.end = h.end[:0]
 		return nil

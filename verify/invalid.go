@@ -170,6 +170,11 @@ func (r *run) findLeftovers(ctx context.Context) error {
 	for _, f := range r.ra.Forks() {
 		delete(unknown, f.DB)
 	}
+	if r.moving != nil {
+		for _, f := range r.moving.ahead.Forks() {
+			delete(unknown, f.DB)
+		}
+	}
 	delete(unknown, 0)
 	if len(unknown) == 0 {
 		return nil

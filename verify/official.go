@@ -87,9 +87,13 @@ func (s *officialSide) Blocks(f datadir.RelFile, first pg.BlockNumber, pages []b
 	if !compared(f) {
 		return nil
 	}
-	fork := f.RelFork
+	fork, redo := f.RelFork, pg.LSN(0)
+	if s.moving != nil {
+		redo = s.moving.note(fork, first)
+	}
 	return s.pool.submit(pages, func(w *workspace) error {
 		c := s.newComparison(fork, s.checksums, w)
+		c.redo = redo
 		pages := w.pages
 		for i := 0; i < len(pages); i += pg.BlockSize {
 			b := first + pg.BlockNumber(i/pg.BlockSize)
@@ -159,6 +163,9 @@ type comparison struct {
 	found     []mismatch
 	sequences []sequenceClaim
 	claims    []pg.BlockNumber
+	redo      pg.LSN     // of a moving side: all changes before are on the pages
+	memory    bool       // of a moving side: the pages are those in its memory
+	pended    []*pending // of a moving side
 }
 
 // newComparison is for one goroutine.
@@ -188,6 +195,9 @@ func (c *comparison) block(b pg.BlockNumber, official []byte) error {
 	f, ok := c.replayedFork(c.fork)
 	if !ok || b >= f.Size {
 		if !compare.Blank(official, c.fork) {
+			if c.moving != nil {
+				return c.pend(b, official, false, false)
+			}
 			c.part.beyond++
 		}
 		if b == 0 && compare.BloomInit(official, c.fork, c.out.Postgres.Major) && c.sound(b, official) {
@@ -300,10 +310,16 @@ func hintHistory(p native.Page) []compare.Touch {
 // primary. A base that is replay's own, a snapshot or a standby's, has lost the
 // bits of databases that were made page by page, however long ago.
 func (r *run) vmMayLackBits(f pg.RelFork) bool {
+	if f.Fork == pg.VMFork && r.moving != nil && r.moving.ahead != nil && r.moving.ahead.WALLoggedDatabase(f.Spc, f.DB) {
+		return true
+	}
 	return f.Fork == pg.VMFork && (r.ra.WALLoggedDatabase(f.Spc, f.DB) || r.base.FromStandby || r.base.Online && !r.baseControl.CheckPoint.FullPageWrites)
 }
 
 func (c *comparison) differs(b pg.BlockNumber, official, replayed []byte, touched bool) error {
+	if c.moving != nil {
+		return c.pend(b, official, true, !touched)
+	}
 	m, err := c.mismatch(b, official, replayed, touched)
 	if err == nil {
 		c.found = append(c.found, m)

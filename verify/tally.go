@@ -20,6 +20,7 @@ type forkTally struct {
 	beyond       int64 // not all zero, and beyond the replayed fork's end
 	bloomInit    bool  // the first of these is such as compare.BloomInit describes
 	tainted      map[pg.RmgrID]int64
+	uncaught     [numOutcomes]int64 // of a moving side, by why
 }
 
 func (t *forkTally) add(o *forkTally) {
@@ -31,6 +32,9 @@ func (t *forkTally) add(o *forkTally) {
 	t.benign += o.benign
 	t.beyond += o.beyond
 	t.bloomInit = t.bloomInit || o.bloomInit
+	for i, n := range o.uncaught {
+		t.uncaught[i] += n
+	}
 	for m, n := range o.tainted {
 		t.taint(m, n)
 	}
@@ -94,6 +98,9 @@ func (t *tally) merge(c *comparison) {
 	t.fork(c.fork).add(&c.part)
 	t.mismatches = append(t.mismatches, c.found...)
 	t.sequences = append(t.sequences, c.sequences...)
+	if c.moving != nil {
+		c.moving.pending = append(c.moving.pending, c.pended...)
+	}
 	if len(c.claims) > 0 {
 		heap := pg.RelFork{RelFileLocator: c.fork.RelFileLocator}
 		t.claims[heap] = append(t.claims[heap], c.claims...)

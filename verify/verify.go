@@ -92,6 +92,7 @@ type Options struct {
 	// Progress, if set, is told how far a stage is, in bytes; a total of 0 is
 	// not known. It may be called by several goroutines.
 	Progress func(stage string, done, total int64)
+	Moving   MovingOptions // of an official side that is a running server
 }
 
 // maxListed is how many discrepancies are listed without Options.All.
@@ -140,6 +141,7 @@ type run struct {
 	asked          map[pg.RelFork]bool // forks of a Sparse official side that were asked for
 	known          int64               // blocks of the official forks that were asked for
 	traced         int                 // blocks whose official past was asked for
+	moving         *movingSide         // nil if the official side stands still
 }
 
 // sizeFinding is a relation fork whose size differs, or that one side lacks.
@@ -194,14 +196,18 @@ func newVerification() *finding.Verification {
 	return &finding.Verification{
 		Verdict: finding.Inconclusive, Engine: "native", Reasons: []string{},
 		Postgres:      finding.Postgres{Dialect: finding.UnknownDialect},
-		Coverage:      finding.Coverage{TaintedBy: map[string]int64{}, RelationsSkipped: map[string]int64{"unlogged": 0, "temporary": 0, "fsm": 0, "invalid_database": 0, "orphan_database": 0, "orphan": 0}},
+		Coverage:      finding.Coverage{BlocksNotCaught: map[string]int64{}, TaintedBy: map[string]int64{}, RelationsSkipped: map[string]int64{"unlogged": 0, "temporary": 0, "fsm": 0, "invalid_database": 0, "orphan_database": 0, "orphan": 0}},
 		Discrepancies: []finding.Discrepancy{}, Gaps: []finding.Gap{}, LostWrites: []finding.StaleImage{},
 	}
 }
 
 func (r *run) close() error {
 	err := errors.Join(r.spool.close(), r.xacts.spool.close(), r.witness.close())
-	for _, e := range []*native.Engine{r.a, r.b} {
+	engines := []*native.Engine{r.a, r.b}
+	if r.moving != nil {
+		engines = append(engines, r.moving.engine)
+	}
+	for _, e := range engines {
 		if e != nil {
 			err = errors.Join(err, e.Close())
 		}
@@ -221,6 +227,9 @@ func (r *run) verify(ctx context.Context) error {
 	if err := r.bounds(ctx); err != nil {
 		return err
 	}
+	if err := r.awaitSpan(ctx); err != nil {
+		return err
+	}
 	if err := r.replayBase(ctx); err != nil {
 		return err
 	}
@@ -230,7 +239,11 @@ func (r *run) verify(ctx context.Context) error {
 
 // judgeSides compares the replayed side with the official one.
 func (r *run) judgeSides(ctx context.Context) error {
-	if err := r.compareOfficial(ctx); err != nil {
+	compareOfficial := r.compareOfficial
+	if r.moving != nil {
+		compareOfficial = r.compareMoving
+	}
+	if err := compareOfficial(ctx); err != nil {
 		return err
 	}
 	if err := r.compareEngines(ctx); err != nil {
@@ -277,6 +290,9 @@ func (r *run) meta(ctx context.Context) (err error) {
 	r.out.Postgres.Major = max(r.base.Major, r.official.Major)
 	r.setSystemID(max(r.base.SystemID, r.official.SystemID))
 	if err := r.sparseFits(); err != nil {
+		return err
+	}
+	if err := r.setMoving(); err != nil {
 		return err
 	}
 	return r.sameCluster()

@@ -89,6 +89,9 @@ func (x *xactLookup) state(xid pg.XID) compare.XactState {
 // xactPage is a page of the replayed pg_xact, nil if it is not at hand.
 func (r *run) xactPage(n uint32) ([]byte, error) {
 	buf := make([]byte, pg.BlockSize)
+	if b, known, err := r.aheadXact(n, buf); err != nil || known {
+		return b, err
+	}
 	p := pg.SLRUPage{SLRU: pg.XactSLRU, Page: n}
 	b, _, known, err := r.ra.SLRUPage(p, buf)
 	switch at, ok := r.xacts.at[n]; {

@@ -123,8 +123,9 @@ type Coverage struct {
 	BlocksUntouchedCompared int64            `json:"blocks_untouched_compared"`
 	BlocksTainted           int64            `json:"blocks_tainted"`
 	BlocksOverwrittenByWAL  int64            `json:"blocks_overwritten_by_wal"`
-	BlocksUnverifiable      int64            `json:"blocks_unverifiable"` // databases copied file by file during a base backup
-	BlocksSkipped           int64            `json:"blocks_skipped"`      // left out by --rel or --sample
+	BlocksUnverifiable      int64            `json:"blocks_unverifiable"`         // databases copied file by file during a base backup
+	BlocksSkipped           int64            `json:"blocks_skipped"`              // left out by --rel or --sample
+	BlocksNotCaught         map[string]int64 `json:"blocks_not_caught,omitempty"` // of blocks_unverifiable, those of a running server, by why: too_new, too_hot, no_redo, copied
 	SLRUPagesCompared       int64            `json:"slru_pages_compared"`
 	TaintedBy               map[string]int64 `json:"tainted_by"`        // blocks, by resource manager
 	RelationsSkipped        map[string]int64 `json:"relations_skipped"` // unlogged, temporary, fsm

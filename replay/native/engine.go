@@ -291,6 +291,11 @@ func (e *Engine) File(path string, content []byte) error {
 	return nil
 }
 
+// SLRU gives the engine one page of the base, as File does of whole segments.
+func (e *Engine) SLRU(p pg.SLRUPage, content []byte) error {
+	return e.baseSLRU(p.SLRU, p.Page, content)
+}
+
 func (e *Engine) baseSLRU(s pg.SLRU, first uint32, content []byte) error {
 	f := slruFork(s)
 	t := e.touched[f]

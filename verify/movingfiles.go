@@ -1,0 +1,327 @@
+package verify
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"redoubt/compare"
+	"redoubt/internal/finding"
+	"redoubt/internal/pg"
+	"redoubt/internal/pg/datadir"
+	"redoubt/internal/pg/page"
+	"redoubt/replay/native"
+)
+
+// movingRelations compares which forks there are and how long. A file grows
+// before the WAL says so, and is cut or removed after: a size is right if it
+// lies between two that the WAL gives it around the moment when it was looked at.
+func (r *run) movingRelations(ctx context.Context, s *officialSide) error {
+	if err := r.findLeftovers(ctx); err != nil {
+		return err
+	}
+	r.unlogged = make(map[pg.RelFileLocator]bool)
+	all := slices.Concat(r.ra.Forks(), r.rb.Forks(), r.moving.ahead.Forks())
+	for _, f := range all {
+		if f.Fork == pg.InitFork {
+			r.unlogged[f.RelFileLocator] = true
+		}
+	}
+	var suspects []pg.RelFork
+	seen, names := make(map[pg.RelFork]bool), make(map[pg.RelFileLocator]bool)
+	for _, f := range all {
+		if seen[f.RelFork] || !r.relWanted(f.RelFileLocator) {
+			continue
+		}
+		seen[f.RelFork] = true
+		here := stateOfSize(r.rb, f.RelFork)
+		if why := r.whyLeftOut(f.RelFork); why != "" {
+			if here >= 0 {
+				r.tally.skipped[why]++
+			}
+			continue
+		}
+		if here >= 0 {
+			names[f.RelFileLocator] = true
+		}
+		if here != stateOfSize(r.ra, f.RelFork) || here != stateOfSize(r.moving.ahead, f.RelFork) {
+			suspects = append(suspects, f.RelFork)
+		}
+	}
+	r.out.Coverage.Relations = int64(len(names))
+	return r.movingSizes(ctx, suspects)
+}
+
+// movingSizes looks at the sizes of forks again until they fit, or for good.
+func (r *run) movingSizes(ctx context.Context, suspects []pg.RelFork) error {
+	m := r.moving
+	wait := m.opt.FirstWait
+	for round := 0; len(suspects) > 0; round++ {
+		before := make(map[pg.RelFork]int64, len(suspects))
+		sizes := make(map[pg.RelFork]int64, len(suspects))
+		for _, f := range suspects {
+			before[f] = stateOfSize(m.ahead, f)
+			n, err := m.Size(ctx, f)
+			if err != nil {
+				return fmt.Errorf("look at sizes of the official side: %w", err)
+			}
+			sizes[f] = n
+		}
+		written, err := m.Inserted(ctx)
+		if err != nil {
+			return fmt.Errorf("look at sizes of the official side: %w", err)
+		}
+		if err := r.advance(ctx); err != nil {
+			return err
+		}
+		left := suspects[:0]
+		for _, f := range suspects {
+			ok, err := r.sizeFits(ctx, f, sizes[f], before[f], stateOfSize(m.ahead, f))
+			if err != nil {
+				return err
+			}
+			switch {
+			case ok:
+			case round < m.opt.Rounds:
+				left = append(left, f)
+			case m.end < written: // the record of a removal need not be on disk before the file is gone
+				r.tally.fork(f).uncaught[tooNew] += max(1, stateOfSize(m.ahead, f))
+			default:
+				r.movingSize(f, sizes[f])
+			}
+		}
+		if suspects = left; len(suspects) == 0 || round >= m.opt.Rounds {
+			break
+		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+		wait = min(2*wait, longestWait)
+	}
+	return nil
+}
+
+// sizeFits says whether a size is one that the fork may have had: a is what
+// the WAL gave it before the look, b what it gives it since.
+func (r *run) sizeFits(ctx context.Context, f pg.RelFork, size, a, b int64) (bool, error) {
+	t := r.tally.forks[f]
+	beyond := t != nil && t.beyond > 0
+	if res := compare.Sizes(r.sizeInput(f, size)); res.Equal || res.Severity == finding.Benign {
+		return true, nil
+	}
+	switch {
+	case size == compare.NoFile:
+		if a == compare.NoFile || b == compare.NoFile || f.Fork == pg.VMFork && !r.vmSays(f) {
+			return true, nil
+		}
+		return r.moving.Dropped(ctx, f.DB)
+	case a == compare.NoFile && b == compare.NoFile:
+		init := f
+		init.Fork = pg.InitFork
+		n, err := r.moving.Size(ctx, init)
+		if err == nil && n >= 0 {
+			r.unlogged[f.RelFileLocator] = true
+			return true, nil
+		}
+		return false, err
+	case size < min(a, b):
+		return r.blankBehind(ctx, f, size)
+	}
+	return !beyond || size <= max(a, b), nil
+}
+
+// vmSays says whether the WAL leaves a map with blocks in it.
+func (r *run) vmSays(f pg.RelFork) bool { return stateOfSize(r.moving.ahead, f) > 0 }
+
+// blankBehind says whether the blocks that a fork lacks say nothing: zeros
+// that were there at the span's end and that no WAL has written since.
+func (r *run) blankBehind(ctx context.Context, f pg.RelFork, size int64) (bool, error) {
+	fa, ok := r.ra.Fork(f)
+	if !ok || int64(fa.Size) < stateOfSize(r.moving.ahead, f) {
+		return false, nil
+	}
+	for b := pg.BlockNumber(size); b < fa.Size; b++ {
+		blank, err := r.replayedBlank(ctx, f, fa.BaseBlocks, b)
+		if err != nil || !blank {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// movingSize notes a size that does not fit.
+func (r *run) movingSize(f pg.RelFork, size int64) { r.addSize(f, r.sizeInput(f, size)) }
+
+// sizeInput is what is known of a fork that has so many blocks now.
+func (r *run) sizeInput(f pg.RelFork, size int64) compare.SizeInput {
+	in := compare.SizeInput{
+		Rel: f, Major: r.out.Postgres.Major, Official: size, Replayed: stateOfSize(r.moving.ahead, f),
+	}
+	if fi := r.index.forks[f]; fi != nil {
+		in.Base = int64(fi.size)
+	}
+	var ok bool
+	if in.Dropped, ok = r.moving.ahead.Dropped(f.RelFileLocator); !ok {
+		in.Dropped, _ = r.ra.Dropped(f.RelFileLocator)
+	}
+	t := r.tally.forks[f]
+	in.BlankBeyond = in.Official > in.Replayed && (t == nil || t.beyond == 0)
+	in.BloomInit = t != nil && t.bloomInit
+	return in
+}
+
+// movingMaps compares the relation maps, as they are now, with what the WAL
+// made of them before and after they were read.
+func (r *run) movingMaps(ctx context.Context) error {
+	m := r.moving
+	wait := m.opt.FirstWait
+	for round := 0; ; round++ {
+		before := m.ahead
+		keys := slices.Concat(before.RelMaps(), r.rb.RelMaps())
+		slices.SortFunc(keys, func(a, b native.RelMapKey) int { return cmp.Or(cmp.Compare(a.Spc, b.Spc), cmp.Compare(a.DB, b.DB)) })
+		official := make(map[native.RelMapKey][]byte)
+		want := make(map[native.RelMapKey][]byte)
+		keys = slices.Compact(keys)
+		for _, k := range keys {
+			b, err := m.ReadFile(ctx, r.relMapPath(k))
+			if err != nil {
+				return fmt.Errorf("read relation maps of the official side: %w", err)
+			}
+			official[k], want[k] = b, before.RelMap(k.Spc, k.DB)
+		}
+		if err := r.advance(ctx); err != nil {
+			return err
+		}
+		wrong := keys[:0]
+		for _, k := range keys {
+			if r.leftovers[k.DB] != "" || sameMap(want[k], official[k]) || sameMap(m.ahead.RelMap(k.Spc, k.DB), official[k]) {
+				continue
+			}
+			if dropped, err := m.Dropped(ctx, k.DB); err != nil {
+				return err
+			} else if official[k] != nil || !dropped {
+				wrong = append(wrong, k)
+			}
+		}
+		if len(wrong) == 0 {
+			return nil
+		}
+		if round >= m.opt.Rounds {
+			for _, k := range wrong {
+				a := m.ahead.RelMap(k.Spc, k.DB)
+				r.add(finding.Discrepancy{
+					File: r.relMapPath(k), Kind: finding.Unexplained, Severity: finding.Critical, Blame: finding.BlameUnknown,
+					Explanation: relMapDifference(a, official[k]), ByteRanges: page.Differences(a, official[k]),
+				})
+			}
+			return nil
+		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+		wait = min(2*wait, longestWait)
+	}
+}
+
+func sameMap(a, b []byte) bool {
+	if a == nil && b == nil {
+		return true
+	}
+	return a != nil && b != nil && relMapDifference(a, b) == ""
+}
+
+// movingSLRUs compares the SLRU pages that were not what they were at the span's
+// end. A page has no LSN: each of its entries must be what it was there, or what it is
+// by the newest WAL; an entry changes once.
+func (r *run) movingSLRUs(ctx context.Context, s *officialSide) error {
+	pairs, err := r.slruPairs(s)
+	if err != nil {
+		return err
+	}
+	if err := r.slruBases(ctx, pairs); err != nil {
+		return err
+	}
+	r.out.Coverage.SLRUPagesCompared += int64(len(pairs))
+	m := r.moving
+	wait := m.opt.FirstWait
+	for round := 0; len(pairs) > 0; round++ {
+		left := pairs[:0]
+		for _, p := range pairs {
+			res, err := r.movingSLRU(p)
+			if err != nil {
+				return err
+			}
+			switch {
+			case res.Equal:
+			case round >= m.opt.Rounds, res.Severity == finding.Benign:
+				r.addSLRU(p.page, res)
+			default:
+				left = append(left, p)
+			}
+		}
+		if pairs = left; len(pairs) == 0 {
+			return nil
+		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+		wait = min(2*wait, longestWait)
+		if err := r.readSLRUs(ctx, pairs); err != nil {
+			return err
+		}
+		if err := r.advance(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) addSLRU(p pg.SLRUPage, res compare.Result) {
+	n := int64(p.Page)
+	r.add(finding.Discrepancy{
+		Block: &n, File: datadir.SLRUPath(p), Offset: n % pg.SLRUPagesPerSegment * pg.BlockSize,
+		Kind: res.Kind, Severity: res.Severity, Blame: res.Blame, Explanation: res.Explanation, ByteRanges: res.Ranges,
+	})
+}
+
+// movingSLRU compares one page with its state at the span's end and now.
+func (r *run) movingSLRU(p *slruPair) (compare.Result, error) {
+	now, _, known, err := r.moving.ahead.SLRUPage(p.page, make([]byte, pg.BlockSize))
+	if err != nil {
+		return compare.Result{}, err
+	}
+	if r.moving.ahead.SLRUTruncated(p.page) || r.moving.ahead.SLRURemoved(p.page.SLRU) {
+		return compare.Result{Equal: true}, nil
+	}
+	if !known {
+		now = p.replayed
+	}
+	expected := now
+	if len(p.official) == pg.BlockSize || now != nil {
+		expected = compare.SLRUBetween(p.page.SLRU, p.official, p.replayed, now)
+	}
+	return compare.SLRUPages(compare.SLRUInput{Page: p.page, Official: p.official, Replayed: expected, Base: p.base, Touched: p.touched || known}), nil
+}
+
+// readSLRUs reads the pages again.
+func (r *run) readSLRUs(ctx context.Context, pairs []*slruPair) error {
+	files := make(map[string][]byte)
+	for _, p := range pairs {
+		path := datadir.SLRUPath(p.page)
+		b, read := files[path]
+		if !read {
+			var err error
+			if b, err = r.moving.ReadFile(ctx, path); err != nil {
+				return fmt.Errorf("read SLRUs of the official side again: %w", err)
+			}
+			files[path] = b
+		}
+		at := int(p.page.Page%pg.SLRUPagesPerSegment) * pg.BlockSize
+		p.official = nil
+		if at+pg.BlockSize <= len(b) {
+			p.official = b[at : at+pg.BlockSize]
+		}
+	}
+	return nil
+}
