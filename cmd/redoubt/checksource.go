@@ -45,6 +45,9 @@ func (s *site) look(ctx context.Context, src config.Source, most int) (check.Sou
 	if len(found) == 0 {
 		return seen, append(items, check.Unreadable(subject, errors.New("there are no timelines")))
 	}
+	if isLive(src.Official) {
+		items = append(items, lookAtServer(ctx, src))
+	}
 	items = append(items, check.Readable(subject, "layout %s, %d timelines, %d objects that are no part of it", seen.Layout, len(found), len(strays)))
 	for _, t := range found[:min(most, len(found))] {
 		facts, more := s.lookAt(ctx, src, t)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"redoubt/internal/config"
 	"redoubt/internal/official/pageserver"
 	"redoubt/internal/pg"
 	"redoubt/verify"
@@ -48,11 +49,16 @@ func openPages(location, flag string, lsn pg.LSN) (side, error) {
 }
 
 // sides opens base and official side.
-func (f *verifyFlags) sides(ctx context.Context, o verify.Options) (base, official side, err error) {
+func (f *verifyFlags) sides(ctx context.Context, o verify.Options, l config.Live) (base, official side, err error) {
 	if base, err = openAt(ctx, f.base, "--from", o.From); err != nil {
 		return nil, nil, err
 	}
-	if official, err = openAt(ctx, f.official, "--to", o.To); err != nil {
+	if isLive(f.official) {
+		official, err = openLive(ctx, f.official, l)
+	} else {
+		official, err = openAt(ctx, f.official, "--to", o.To)
+	}
+	if err != nil {
 		return nil, nil, errors.Join(err, base.Close())
 	}
 	return base, official, nil

@@ -28,7 +28,7 @@ var (
 
 func openSide(ctx context.Context, location string) (snapshotSide, error) {
 	if s, _, ok := strings.Cut(location, "://"); ok && (s == "postgres" || s == "postgresql" || s == "pageserver") {
-		return snapshotSide{}, fmt.Errorf("%s:// is not available in this version: name a data directory or a base backup", s)
+		return snapshotSide{}, fmt.Errorf("%s:// cannot be this side: name a data directory or a base backup", s)
 	}
 	s, err := snapshot.Open(ctx, location, snapshot.Options{})
 	return snapshotSide{s, storage.Redacted(location)}, err

@@ -15,6 +15,7 @@ import (
 	"redoubt/internal/ledger"
 	"redoubt/internal/official/snapshot"
 	"redoubt/internal/storage"
+	"redoubt/replay"
 	"redoubt/replay/native"
 	pgserver "redoubt/replay/server"
 	"redoubt/scheduler"
@@ -215,7 +216,11 @@ func (s *site) Snapshots(ctx context.Context, k ledger.TimelineKey) ([]scheduler
 	if err != nil {
 		return nil, err
 	}
-	return schedulable(found), nil
+	out := schedulable(found)
+	if src, err := s.source(k.Source); err == nil && isLive(src.Official) {
+		out = append(out, s.liveSnapshot(ctx, src, out))
+	}
+	return out, nil
 }
 
 // schedulable are backups as the scheduler wants them.
@@ -240,7 +245,7 @@ func schedulable(found []snapshot.Backup) []scheduler.Snapshot {
 
 // verify fits scheduler.Verifier.
 func (s *site) verify(ctx context.Context, spec scheduler.SpanSpec) (_ finding.Verification, err error) {
-	t, _, err := s.timeline(ctx, spec.TimelineKey)
+	t, src, err := s.timeline(ctx, spec.TimelineKey)
 	if err != nil {
 		return finding.Verification{}, err
 	}
@@ -248,7 +253,7 @@ func (s *site) verify(ctx context.Context, spec scheduler.SpanSpec) (_ finding.V
 	if err != nil {
 		return finding.Verification{}, err
 	}
-	wal, err := t.Source(ctx, spec.TLI)
+	archived, err := t.Source(ctx, spec.TLI)
 	if err != nil {
 		return finding.Verification{}, err
 	}
@@ -257,11 +262,11 @@ func (s *site) verify(ctx context.Context, spec scheduler.SpanSpec) (_ finding.V
 		return finding.Verification{}, err
 	}
 	defer func() { err = errors.Join(err, base.Close()) }()
-	official, err := openSide(ctx, below(loc, spec.Official))
+	official, wal, done, err := s.official(ctx, src, loc, spec.Official, archived)
 	if err != nil {
 		return finding.Verification{}, err
 	}
-	defer func() { err = errors.Join(err, official.Close()) }()
+	defer func() { err = errors.Join(err, done()) }()
 	engine, err := s.engine(spec.Job)
 	if err != nil {
 		return finding.Verification{}, err
@@ -271,12 +276,25 @@ func (s *site) verify(ctx context.Context, spec scheduler.SpanSpec) (_ finding.V
 		Base: base, Official: official, WAL: wal, Timeline: spec.Tenant + "/" + spec.Timeline,
 		Sample: job.Sample, Seed: spec.Seed, Native: engine,
 		Engine: job.Engine, Confirm: job.Confirm == "server", Server: s.server(),
-		ShowBytes: s.cfg.Reports.PageBytes == "shown", AcceptUnproven: job.AcceptUnproven,
+		ShowBytes: s.cfg.Reports.PageBytes == "shown", AcceptUnproven: job.AcceptUnproven, Moving: moving(src.Live),
 	})
 	if v == nil {
 		v = &finding.Verification{}
 	}
 	return *v, err
+}
+
+// official opens a span's official side and says where its WAL comes from.
+func (s *site) official(ctx context.Context, src config.Source, backups, name string, archived replay.WALSource) (verify.Snapshot, replay.WALSource, func() error, error) {
+	if name == liveName && isLive(src.Official) {
+		side, err := openLive(ctx, src.Official, src.Live)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		return side, side.wal(archived, src.Live), side.Close, nil
+	}
+	side, err := openSide(ctx, below(backups, name))
+	return side, archived, side.Close, err
 }
 
 // server is how PostgreSQL is run.

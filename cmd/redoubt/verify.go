@@ -23,6 +23,7 @@ import (
 // verifyFlags are the flags of `redoubt verify`.
 type verifyFlags struct {
 	output
+	live                liveFlags
 	base, wal, official string
 	layout, cluster     string
 	pages               string
@@ -51,8 +52,9 @@ file:///dir). Base and official are a data directory that was stopped cleanly,
 or a base backup: a directory, .tar, .tar.gz, .tar.zst, .tar.lz4, or what
 pg_basebackup wrote; or a timeline on Neon's pageservers, of which --from and
 --to say the LSNs: pageserver://HOST:PORT[,HOST:PORT…]/TENANT/TIMELINE, the hosts
-those of its shards in order, the token in $REDOUBT_PAGESERVER_TOKEN. Both are
-only read.`,
+those of its shards in order, the token in $REDOUBT_PAGESERVER_TOKEN. The official
+side may also be a running server, postgres://USER@HOST/DATABASE, by a role with
+few rights (docs/live.md). All of them are only read.`,
 		Example: `  # last night's backup against the one before
   redoubt verify --base /backups/mon --official /backups/tue --wal /archive
 
@@ -67,6 +69,9 @@ only read.`,
   redoubt verify --base pageserver://ps:6400/TENANT/TIMELINE --from 0/16B3748 \
       --official pageserver://ps:6400/TENANT/TIMELINE --to 0/9A3F5D8 --untouched 0.01 --wal s3://b/wal
 
+  # a running server, and the WAL that it has not archived yet
+  redoubt verify --base /backups/mon --wal /archive --official postgres://redoubt@db1/postgres --live-wal
+
   # a tenth of the blocks of one table
   redoubt verify --base old --official new --wal archive --rel 1663/16384/16390 --sample 0.1 --seed 7`,
 		Args: cobra.NoArgs,
@@ -74,6 +79,7 @@ only read.`,
 	}
 	fl := cmd.Flags()
 	f.output.flags(cmd)
+	f.live.flags(cmd)
 	fl.StringVar(&f.base, "base", "", "location of the pages the span starts from")
 	fl.StringVar(&f.wal, "wal", "", "location of the WAL")
 	fl.StringVar(&f.official, "official", "", "location of the pages the span's end is compared with")
@@ -106,7 +112,11 @@ func (f *verifyFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	ctx := cmd.Context()
-	base, official, err := f.sides(ctx, opt)
+	live, err := f.live.settings()
+	if err != nil {
+		return err
+	}
+	base, official, err := f.sides(ctx, opt, live)
 	if err != nil {
 		return err
 	}
@@ -130,7 +140,10 @@ func (f *verifyFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	opt.Base, opt.Official, opt.WAL, opt.Progress = base, official, source, prog.update
+	opt.Base, opt.Official, opt.WAL, opt.Progress, opt.Moving = base, official, source, prog.update, moving(live)
+	if s, ok := official.(liveSide); ok {
+		opt.WAL = s.wal(source, live)
+	}
 	v, err := verify.Run(ctx, opt)
 	prog.end()
 	return f.conclude(cmd, v, err)

@@ -45,10 +45,25 @@ type Source struct {
 	Layout   string `yaml:"layout"`
 	Cluster  string `yaml:"cluster"`  // pgBackRest stanza or Barman server
 	Backups  string `yaml:"backups"`  // location; empty: as the layout says
-	Official string `yaml:"official"` // snapshots
+	Official string `yaml:"official"` // snapshots, or the URL of a running server
+	Live     Live   `yaml:"live"`     // how a running server is read
 	Tenant   string `yaml:"tenant"`   // for layouts that name no tenant; empty: the source's name
 	Timeline string `yaml:"timeline"` // for layouts that name no timeline
 	Neon     Neon   `yaml:"neon"`     // of the layout neon: whom to ask
+}
+
+// Live says how a running PostgreSQL is read; 0 means no limit.
+type Live struct {
+	ServerWAL      bool     `yaml:"server_wal"` // read WAL that is not archived yet from the server
+	WALWait        Duration `yaml:"wal_wait"`   // for WAL that is not there yet
+	PagesPerSecond int      `yaml:"pages_per_second"`
+	BytesPerSecond Size     `yaml:"bytes_per_second"`
+	Hours          string   `yaml:"hours"`       // 22:00-06:00; empty: always
+	MaxLag         Size     `yaml:"max_lag"`     // of replication
+	MaxLatency     Duration `yaml:"max_latency"` // of one read
+	Patience       Duration `yaml:"patience"`    // resting for these two
+	Memory         bool     `yaml:"memory"`      // compare what the server has in memory, too
+	MemoryFunction string   `yaml:"memory_function"`
 }
 
 // Job says when a batch runs and how much it does.
@@ -203,7 +218,11 @@ func Default() Config {
 
 // DefaultSource holds the defaults of a source's keys.
 func DefaultSource() Source {
-	return Source{Layout: "auto", Official: "snapshots", Timeline: "main", Neon: Neon{Timeout: Duration(10 * time.Second), Parallel: 4}}
+	return Source{
+		Layout: "auto", Official: "snapshots", Timeline: "main",
+		Live: Live{WALWait: Duration(5 * time.Minute), Patience: Duration(10 * time.Minute), MemoryFunction: "redoubt.get_page"},
+		Neon: Neon{Timeout: Duration(10 * time.Second), Parallel: 4},
+	}
 }
 
 // DefaultJob holds the defaults of a job's keys.

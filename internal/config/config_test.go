@@ -148,8 +148,8 @@ func TestMany(t *testing.T) {
 	want.DataDir = "/var/lib/redoubt"
 	want.Reports.Dir = filepath.Join(dir, "redoubt-reports")
 	want.Sources = []Source{
-		{Name: "prod", WAL: "s3://wal/prod?region=eu-central-1", Backups: "s3://backups/prod", Layout: "auto", Official: "snapshots", Tenant: "0001", Timeline: "main", Neon: DefaultSource().Neon},
-		{Name: "staging", WAL: "file:///srv/wal", Layout: "plain", Official: "snapshots", Tenant: "staging", Timeline: "main", Neon: DefaultSource().Neon},
+		{Name: "prod", WAL: "s3://wal/prod?region=eu-central-1", Backups: "s3://backups/prod", Layout: "auto", Official: "snapshots", Tenant: "0001", Timeline: "main", Live: DefaultSource().Live, Neon: DefaultSource().Neon},
+		{Name: "staging", WAL: "file:///srv/wal", Layout: "plain", Official: "snapshots", Tenant: "staging", Timeline: "main", Live: DefaultSource().Live, Neon: DefaultSource().Neon},
 	}
 	nightly, hourly := DefaultJob(), DefaultJob()
 	nightly.Schedule, nightly.Pick.Timelines = "CRON_TZ=Europe/Berlin 30 1 * * 1-5", 3

@@ -132,18 +132,43 @@ func validateSource(s *Source, d *document, path string) {
 	available(d, path+".layout", s.Layout, []string{"auto", "plain", "redoubt", "neon"}, []string{"wal-g", "pgbackrest", "barman"})
 	validateNeon(s, d, path)
 	official(d, path+".official", s.Official)
+	live(d, path+".live", &s.Live)
 }
 
 func official(d *document, path, got string) {
 	scheme, _, isURL := strings.Cut(got, "://")
 	switch {
 	case got == "snapshots":
-	case isURL && (scheme == "postgres" || scheme == "postgresql" || scheme == "pageserver"):
+	case isURL && (scheme == "postgres" || scheme == "postgresql"):
+	case isURL && scheme == "pageserver":
 		d.fail(path, "%s:// is not available in this version: use snapshots", scheme)
 	default:
-		d.fail(path, "%q is not available: use snapshots", got)
+		d.fail(path, "%s is not available: use snapshots, or postgres://USER@HOST/DATABASE of a running server", withoutSecrets(got))
 	}
 }
+
+// withoutSecrets quotes a value; of a URL only its scheme.
+func withoutSecrets(s string) string {
+	if scheme, _, ok := strings.Cut(s, "://"); ok {
+		s = scheme + "://…"
+	}
+	return strconv.Quote(s)
+}
+
+func live(d *document, path string, l *Live) {
+	if l.PagesPerSecond < 0 {
+		d.fail(path+".pages_per_second", "is negative: want 0, for no limit, or more")
+	}
+	if l.Hours != "" && !hoursForm.MatchString(l.Hours) {
+		d.fail(path+".hours", "%q is no part of the day: write 22:00-06:00", l.Hours)
+	}
+	if l.MemoryFunction == "" {
+		d.fail(path+".memory_function", "is empty: name the function that returns pages in memory, with its schema")
+	}
+}
+
+// hoursForm is HH:MM-HH:MM.
+var hoursForm = regexp.MustCompile(`^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$`)
 
 func isURL(s string) bool { return strings.Contains(s, "://") }
 
