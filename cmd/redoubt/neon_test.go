@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,7 +14,11 @@ import (
 
 	"redoubt/internal/finding"
 	"redoubt/internal/neonapi/neonapitest"
+	"redoubt/internal/official/pageserver/wire"
+	"redoubt/internal/pageservertest"
+	"redoubt/internal/pg"
 	"redoubt/internal/pgtest"
+	"redoubt/scheduler"
 )
 
 const (
@@ -102,10 +107,14 @@ func (n *neonSite) scan(t *testing.T, code int, words ...string) finding.Scan {
 // stockSegments are segments of stock PostgreSQL, unpacked.
 func stockSegments(t *testing.T) map[string][]byte {
 	t.Helper()
+	return segmentsIn(t, filepath.Join(pristine(t), "acme", "billing", "wal"))
+}
+
+func segmentsIn(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
 	d, err := zstd.NewReader(nil)
 	must(t, err)
 	defer d.Close()
-	dir := filepath.Join(pristine(t), "acme", "billing", "wal")
 	entries, err := os.ReadDir(dir)
 	must(t, err)
 	out := map[string][]byte{}
@@ -244,6 +253,70 @@ func TestNeonRun(t *testing.T) {
 	n.ps.Refuse("/v1/tenant", http.StatusInternalServerError, "no tenants today")
 	o = redoubt(t, "run", "-c", n.config, "--format", "json", "--progress", "never")
 	o.want(t, exitFindings, "no tenants today", neonTimeline)
+}
+
+// TestNeonPages: a job compares the pages that the pageservers have at the LSNs
+// of the plan, by the tokens, ports and shards that the servers tell.
+func TestNeonPages(t *testing.T) {
+	t.Parallel()
+	s, key, wal, from, to := servedDemo(t, wire.Layout{})
+	n := newNeonSite(t, nil, "0/E00028", "0/1700000", "0/1700000", 1<<20)
+	for name, data := range segmentsIn(t, wal) {
+		lay(t, filepath.Join(n.wal, demoTenant, demoTimeline, name), data)
+	}
+	more := neonapitest.Object{"pg_info": neonapitest.Object{"pg_version": 170005, "system_id": 1, "wal_seg_size": 1 << 20}}
+	n.ps.Set("/v1/tenant", []neonapitest.Object{neonapitest.Tenant(demoTenant, 1)})
+	n.ps.Set("/v1/tenant/"+demoTenant+"/timeline_and_offloaded", neonapitest.Timelines([]neonapitest.Object{neonapitest.Timeline(demoTenant, demoTimeline, from.String(), to.String(), nil)}, nil))
+	for _, sk := range n.sk {
+		sk.Set("/v1/tenant/timeline", []neonapitest.Object{{"tenant_id": demoTenant, "timeline_id": demoTimeline}})
+		sk.Set("/v1/tenant/"+demoTenant+"/timeline/"+demoTimeline, neonapitest.Stored(demoTenant, demoTimeline, "0/E00028", "0/1700000", "0/1700000", more))
+	}
+	token, err := pageservertest.Token(key, "pageserverapi", "")
+	must(t, err)
+	lay(t, filepath.Join(n.dir, "token"), []byte(token+"\n"))
+	n.ps.Require(token)
+	for _, sk := range n.sk {
+		sk.Require(token)
+	}
+	u, err := url.Parse(s.Location(demoTimeline))
+	must(t, err)
+	n.configure(t, fmt.Sprintf("    official: pageserver://:%s?sslmode=disable\njobs: {nightly: {span_wal_bytes: 4MiB, untouched: 0.1}}\n", u.Port()))
+
+	o := redoubt(t, "plan", "-c", n.config, "--format", "json")
+	plan := parse[finding.Plan](t, o.stdout)
+	if spans := plan.Timelines[0].Spans; len(spans) != 1 || spans[0].Official != "pageserver@0/1300000" || spans[0].Base != scheduler.At(pagesName, from) {
+		t.Fatalf("planned %+v", spans)
+	}
+	run := func(code int, words ...string) finding.RunTimeline {
+		t.Helper()
+		o := redoubt(t, "run", "-c", n.config, "--format", "json", "--progress", "never")
+		o.want(t, code, words...)
+		if strings.Contains(o.stdout+o.stderr, token) {
+			t.Error("the token is in what was said")
+		}
+		return parse[finding.Run](t, o.stdout).Timelines[0]
+	}
+	for _, v := range run(exitClean).Spans {
+		if c := v.Coverage; v.Verdict != finding.Clean || c.BlocksCompared == 0 || c.BlocksUntouchedCompared == 0 || c.BlocksSkipped == 0 {
+			t.Errorf("%s: %s, %q, %+v", v.Span, v.Verdict, v.Reasons, c)
+		}
+	}
+	s.Plant(pageservertest.Plant{Page: func(at pg.LSN, b pg.Block, p []byte) {
+		if at > from && b.DB == 5 && b.Rel >= 16384 && b.Fork == pg.MainFork { // all that users have is gone
+			clear(p)
+		}
+	}})
+	found := int64(0)
+	for _, v := range run(exitFindings).Spans {
+		found += v.DiscrepancyCounts.Critical
+	}
+	if found == 0 {
+		t.Error("zeroed pages were not found")
+	}
+	// What cannot be read makes a night inconclusive.
+	s.Plant(pageservertest.Plant{})
+	n.ps.Set("/v1/tenant/"+demoTenant+"/timeline_and_offloaded", neonapitest.Timelines(nil, nil))
+	run(exitInconclusive, "no pageserver that answered has it")
 }
 
 // TestNeonReal reads real WAL of Neon's in the layout of its safekeepers.

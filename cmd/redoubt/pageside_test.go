@@ -15,9 +15,9 @@ import (
 	"redoubt/internal/pg"
 )
 
-// servedDemo is a stand-in for a pageserver, of two shards and with tokens,
+// servedDemo is a stand-in for a pageserver, with tokens,
 // that serves the demo's acme/main, and two LSNs of it.
-func servedDemo(t *testing.T) (s *pageservertest.Server, key ed25519.PrivateKey, wal string, from, to pg.LSN) {
+func servedDemo(t *testing.T, layout wire.Layout) (s *pageservertest.Server, key ed25519.PrivateKey, wal string, from, to pg.LSN) {
 	t.Helper()
 	ctx := context.Background()
 	bucket, _ := planted(t)
@@ -49,7 +49,7 @@ func servedDemo(t *testing.T) (s *pageservertest.Server, key ed25519.PrivateKey,
 		t.Fatal(err)
 	}
 	s, err = pageservertest.Start(pageservertest.Config{
-		Tenant: demoTenant, Timelines: map[string]*pageservertest.History{demoTimeline: h}, Layout: wire.Layout{Shards: 2, Stripe: 8}, Key: public,
+		Tenant: demoTenant, Timelines: map[string]*pageservertest.History{demoTimeline: h}, Layout: layout, Key: public,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ const (
 // TestVerifyPageserver: clean is 0, a wrong page 1, and a token that is
 // refused, or none, 3; the token is in no output.
 func TestVerifyPageserver(t *testing.T) {
-	s, key, wal, from, to := servedDemo(t)
+	s, key, wal, from, to := servedDemo(t, wire.Layout{Shards: 2, Stripe: 8})
 	token, err := pageservertest.Token(key, "tenant", demoTenant)
 	if err != nil {
 		t.Fatal(err)

@@ -217,8 +217,12 @@ func (s *site) Snapshots(ctx context.Context, k ledger.TimelineKey) ([]scheduler
 		return nil, err
 	}
 	out := schedulable(found)
-	if src, err := s.source(k.Source); err == nil && isLive(src.Official) {
+	switch src, err := s.source(k.Source); {
+	case err != nil:
+	case isLive(src.Official):
 		out = append(out, s.liveSnapshot(ctx, src, out))
+	case isPageserver(src.Official):
+		out = append(out, s.readablePages(ctx, src, k))
 	}
 	return out, nil
 }
@@ -257,12 +261,12 @@ func (s *site) verify(ctx context.Context, spec scheduler.SpanSpec) (_ finding.V
 	if err != nil {
 		return finding.Verification{}, err
 	}
-	base, err := openSide(ctx, below(loc, spec.Base))
+	base, err := s.base(ctx, src, spec, loc, archived)
 	if err != nil {
 		return finding.Verification{}, err
 	}
 	defer func() { err = errors.Join(err, base.Close()) }()
-	official, wal, done, err := s.official(ctx, src, loc, spec.Official, archived)
+	official, wal, done, err := s.official(ctx, src, spec, loc, archived)
 	if err != nil {
 		return finding.Verification{}, err
 	}
@@ -274,7 +278,7 @@ func (s *site) verify(ctx context.Context, spec scheduler.SpanSpec) (_ finding.V
 	job := s.cfg.Jobs[spec.Job]
 	v, err := verify.Run(ctx, verify.Options{
 		Base: base, Official: official, WAL: wal, Timeline: spec.Tenant + "/" + spec.Timeline,
-		Sample: job.Sample, Seed: spec.Seed, Native: engine,
+		Sample: job.Sample, Untouched: job.Untouched, Seed: spec.Seed, Native: engine,
 		Engine: job.Engine, Confirm: job.Confirm == "server", Server: s.server(),
 		ShowBytes: s.cfg.Reports.PageBytes == "shown", AcceptUnproven: job.AcceptUnproven, Moving: moving(src.Live),
 	})
@@ -284,8 +288,24 @@ func (s *site) verify(ctx context.Context, spec scheduler.SpanSpec) (_ finding.V
 	return *v, err
 }
 
+// base opens a span's base.
+func (s *site) base(ctx context.Context, src config.Source, spec scheduler.SpanSpec, backups string, archived replay.WALSource) (side, error) {
+	if of, lsn, ok := scheduler.SplitAt(spec.Base); ok && of == pagesName && isPageserver(src.Official) {
+		return s.openReadable(ctx, src, spec.TimelineKey, lsn, archived)
+	}
+	return openSide(ctx, below(backups, spec.Base))
+}
+
 // official opens a span's official side and says where its WAL comes from.
-func (s *site) official(ctx context.Context, src config.Source, backups, name string, archived replay.WALSource) (verify.Snapshot, replay.WALSource, func() error, error) {
+func (s *site) official(ctx context.Context, src config.Source, spec scheduler.SpanSpec, backups string, archived replay.WALSource) (verify.Snapshot, replay.WALSource, func() error, error) {
+	name := spec.Official
+	if of, lsn, ok := scheduler.SplitAt(name); ok && of == pagesName && isPageserver(src.Official) {
+		side, err := s.openReadable(ctx, src, spec.TimelineKey, lsn, archived)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		return side, archived, side.Close, nil
+	}
 	if name == liveName && isLive(src.Official) {
 		side, err := openLive(ctx, src.Official, src.Live)
 		if err != nil {

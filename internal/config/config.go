@@ -78,7 +78,8 @@ type Job struct {
 	Confirm       string   `yaml:"confirm"`        // none, server
 	// AcceptUnproven lets spans of WAL dialects be clean whose redo was never held against real WAL.
 	AcceptUnproven bool    `yaml:"accept_unproven_dialect"`
-	Sample         float64 `yaml:"sample"` // fraction of the blocks, above 0 and at most 1
+	Sample         float64 `yaml:"sample"`    // fraction of the blocks, above 0 and at most 1
+	Untouched      float64 `yaml:"untouched"` // of a pageserver: fraction of the blocks that no WAL touches
 	Scan           Scan    `yaml:"scan"`
 	Limits         Limits  `yaml:"limits"`
 	Retries        Retries `yaml:"retries"`

@@ -131,17 +131,22 @@ func validateSource(s *Source, d *document, path string) {
 	location(d, path+".backups", s.Backups)
 	available(d, path+".layout", s.Layout, []string{"auto", "plain", "redoubt", "neon"}, []string{"wal-g", "pgbackrest", "barman"})
 	validateNeon(s, d, path)
-	official(d, path+".official", s.Official)
+	official(d, path+".official", s)
 	live(d, path+".live", &s.Live)
 }
 
-func official(d *document, path, got string) {
-	scheme, _, isURL := strings.Cut(got, "://")
+func official(d *document, path string, s *Source) {
+	got := s.Official
+	scheme, rest, isURL := strings.Cut(got, "://")
 	switch {
 	case got == "snapshots":
 	case isURL && (scheme == "postgres" || scheme == "postgresql"):
 	case isURL && scheme == "pageserver":
-		d.fail(path, "%s:// is not available in this version: use snapshots", scheme)
+		if u, err := url.Parse(got); err != nil || u.Hostname() != "" || u.Path != "" || u.User != nil || u.Fragment != "" {
+			d.fail(path, "write pageserver://:PORT, with parameters but no host: %s says which pageservers there are", "neon.pageservers")
+		} else if len(s.Neon.Pageservers) == 0 {
+			d.fail(path, "pageserver://%s wants neon.pageservers, which say where pages can be read", rest)
+		}
 	default:
 		d.fail(path, "%s is not available: use snapshots, or postgres://USER@HOST/DATABASE of a running server", withoutSecrets(got))
 	}
@@ -216,6 +221,9 @@ func validateJob(c *Config, d *document, name string) {
 	validateRetries(j.Retries, d, path+".retries")
 	if math.IsNaN(j.Sample) || j.Sample <= 0 || j.Sample > 1 {
 		d.fail(path+".sample", "%v is not above 0 and at most 1 (all blocks)", j.Sample)
+	}
+	if math.IsNaN(j.Untouched) || j.Untouched < 0 || j.Untouched > 1 {
+		d.fail(path+".untouched", "%v is not between 0 and 1 (all blocks)", j.Untouched)
 	}
 	oneOf(d, path+".engine", j.Engine, "native", "server", "both")
 	oneOf(d, path+".confirm", j.Confirm, "none", "server")

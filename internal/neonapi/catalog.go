@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"path"
 	"slices"
 	"sync"
@@ -59,9 +60,19 @@ type Timeline struct {
 
 // Shard is what the pageserver that a shard is attached to says of a timeline.
 type Shard struct {
-	Pageserver string
+	Pageserver string // its name
+	URL        string // of its HTTP API
 	ID         ShardID
 	ShardTimeline
+}
+
+// Host is the name or address of the server that has the shard.
+func (s *Shard) Host() (string, error) {
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		return "", err
+	}
+	return u.Hostname(), nil
 }
 
 // Readable is from which LSN up to which one all pages of the timeline can be
@@ -219,7 +230,7 @@ func (g *gathering) shard(ctx context.Context, s attached) {
 	defer g.mu.Unlock()
 	for _, t := range active {
 		of := g.of(Key{s.Tenant, t.Timeline})
-		of.Shards = append(of.Shards, Shard{s.server.Name(), s.ShardID, t})
+		of.Shards = append(of.Shards, Shard{s.server.Name(), s.server.url, s.ShardID, t})
 		of.Count = s.Shards()
 		of.Ancestor, of.AncestorLSN = t.Ancestor, t.AncestorLSN
 	}
