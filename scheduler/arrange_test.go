@@ -50,8 +50,10 @@ func TestArrange(t *testing.T) {
 	if got, want := order(Arrange(picks, 0)), "2/3 2/2 1/2 1/1 2/1 1/0 2/0 |"; got != want {
 		t.Errorf("order %q, want %q", got, want)
 	}
-	got := Arrange(picks, 5<<19) // 2.5 MiB: the third span passes it
-	if want := "2/3 2/2 1/2 | 1/1 2/1 1/0 2/0"; order(got) != want {
+	// 2.5 MiB: the fresh spans of the second pick do not fit any more, and the
+	// third span passes the limit.
+	got := Arrange(picks, 5<<19)
+	if want := "2/3 2/2 2/1 | 1/2 1/1 1/0 2/0"; order(got) != want {
 		t.Errorf("order %q, want %q", order(got), want)
 	}
 	if want := "not verified in this run: the job's limit of 2.5 MiB of WAL was reached"; got[3].Deferred != want {

@@ -98,7 +98,7 @@ func (t *tally) merge(c *comparison) {
 	t.fork(c.fork).add(&c.part)
 	t.mismatches = append(t.mismatches, c.found...)
 	t.sequences = append(t.sequences, c.sequences...)
-	if c.moving != nil {
+	if len(c.pended) > 0 { // only where something moves
 		c.moving.pending = append(c.moving.pending, c.pended...)
 	}
 	if len(c.claims) > 0 {
