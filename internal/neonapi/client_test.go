@@ -307,7 +307,7 @@ func TestAddresses(t *testing.T) {
 func TestRealServers(t *testing.T) {
 	ps, sk := os.Getenv("REDOUBT_NEON_PAGESERVER"), os.Getenv("REDOUBT_NEON_SAFEKEEPER")
 	if ps == "" || sk == "" {
-		t.Skip("SKIPPED, SERVERS: REDOUBT_NEON_PAGESERVER and REDOUBT_NEON_SAFEKEEPER name no servers of a real Neon")
+		t.Skip("SKIPPED, DATA: REDOUBT_NEON_PAGESERVER and REDOUBT_NEON_SAFEKEEPER name no servers of a real Neon")
 	}
 	with := func(variable string) Options {
 		return Options{Token: func() (string, error) { return os.Getenv(variable), nil }}
