@@ -70,7 +70,7 @@ func against(s running, c *pgtest.Cluster, base string) verify.Options {
 }
 
 func TestMovingNights(t *testing.T) {
-	for _, major := range pick([]int{15, 17}, majors) {
+	for _, major := range pick([]int{17}, majors) {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			c := pgtest.Server(t, major, pgtest.Checksums(major%2 == 1), pgtest.Autovacuum(true), pgtest.Conf("autovacuum_naptime", "1s"))
 			role(c)

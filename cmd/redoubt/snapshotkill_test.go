@@ -13,16 +13,16 @@ import (
 	"redoubt/internal/pgtest"
 )
 
-// snapshotKills is how often the making of a snapshot is killed: fifty times
-// in all, or each kind of them in the long proof.
+// snapshotKills is how often the making of a snapshot is killed: 25 times in
+// all, or each kind of them fifty times in the long proof.
 func snapshotKills(kind string) int {
 	switch {
 	case pgtest.Prove():
 		return 50
 	case kind == "initdb":
-		return 20
+		return 10
 	}
-	return 30
+	return 15
 }
 
 // TestSnapshotKilled kills the making of snapshots at random moments: what
