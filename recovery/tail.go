@@ -178,7 +178,7 @@ func (r *run) rawRecord(ctx context.Context, at pg.LSN, length int) (rec []byte,
 			}
 			rec, where, at = append(rec, b), append(where, at), at+1
 		}
-		at = firstAfter(at, r.WAL.SegmentSize())
+		at = wal.NextRecord(at, r.WAL.SegmentSize())
 	}
 	return rec, where, nil
 }

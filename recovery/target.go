@@ -153,7 +153,7 @@ func (f *finder) run() error {
 		return inputErrorf("the base starts at %s, after the target %s: take an older base, or a later target", f.Redo, f.To)
 	}
 	var rec wal.Record
-	for f.t.Last == 0 || f.To == 0 || firstAfter(f.t.End, f.src.SegmentSize()) < f.To {
+	for f.t.Last == 0 || f.To == 0 || wal.NextRecord(f.t.End, f.src.SegmentSize()) < f.To {
 		if err := f.reader.Next(&rec); err != nil {
 			return f.ended(err)
 		}
@@ -367,16 +367,4 @@ func (f *finder) settle() error {
 		f.t.stops = f.t.stops[:n-1]
 	}
 	return nil
-}
-
-// firstAfter is where the record after one that ends at end starts: there, or
-// behind the header of the page that begins there.
-func firstAfter(end pg.LSN, segmentSize int64) pg.LSN {
-	switch {
-	case end%wal.PageSize != 0:
-		return end
-	case uint64(end)%uint64(segmentSize) == 0:
-		return end + wal.LongHeaderSize
-	}
-	return end + wal.ShortHeaderSize
 }

@@ -336,15 +336,3 @@ func (e *Engine) keep(r *relation, b pg.BlockNumber, p []byte) error {
 
 // errStop ends a pass early without being an error of its own.
 var errStop = errors.New("stop")
-
-// nextRecord is where the record after one that ends at end starts: the bare
-// position, or behind the header of the page that begins there.
-func nextRecord(end pg.LSN, segmentSize int64) pg.LSN {
-	if end%pg.BlockSize != 0 {
-		return end
-	}
-	if uint64(end)%uint64(segmentSize) == 0 {
-		return end + wal.LongHeaderSize
-	}
-	return end + wal.ShortHeaderSize
-}

@@ -188,7 +188,7 @@ func (s *stream) decode(ctx context.Context, ch chan<- *batch) (err error) {
 func (s *stream) read(b *batch) (done bool, err error) {
 	seg := s.src.SegmentSize()
 	for bytes := 0; len(b.recs) < batchRecords && bytes < batchBytes; {
-		if nextRecord(s.reader.End(), seg) >= s.span.To {
+		if wal.NextRecord(s.reader.End(), seg) >= s.span.To {
 			return true, nil
 		}
 		b.recs = b.recs[:len(b.recs)+1]

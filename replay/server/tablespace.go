@@ -57,7 +57,7 @@ func (w *walWriter) record(at pg.LSN, rec []byte, io func(*os.File, []byte, int6
 			return err
 		}
 		rec = rec[n:]
-		at = w.firstAfter(at + pg.LSN(n))
+		at = wal.NextRecord(at+pg.LSN(n), w.size)
 	}
 	return nil
 }

@@ -91,7 +91,7 @@ func (w *walWriter) run(ctx context.Context) (err error) {
 func (w *walWriter) records(r *wal.Reader) error {
 	var rec wal.Record
 	w.end = w.span.From
-	for w.firstAfter(w.end) < w.span.To || w.last < w.checkpoint {
+	for wal.NextRecord(w.end, w.size) < w.span.To || w.last < w.checkpoint {
 		if err := r.Next(&rec); err != nil {
 			return err
 		}
@@ -108,17 +108,6 @@ func (w *walWriter) records(r *wal.Reader) error {
 		w.tlis[pg.SegmentOf(rec.LSN, w.size)] = w.tli
 	}
 	return nil
-}
-
-// firstAfter is where the record after one that ends at end starts.
-func (w *walWriter) firstAfter(end pg.LSN) pg.LSN {
-	switch {
-	case end%wal.PageSize != 0:
-		return end
-	case uint64(end)%uint64(w.size) == 0:
-		return end + wal.LongHeaderSize
-	}
-	return end + wal.ShortHeaderSize
 }
 
 // look notes what a server must be told before it starts.

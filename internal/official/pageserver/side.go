@@ -10,6 +10,7 @@ import (
 	"redoubt/internal/official/pageserver/wire"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
+	"redoubt/internal/pg/wal"
 )
 
 // Side is a timeline as it is at one LSN.
@@ -33,21 +34,10 @@ func At(c *Client, lsn pg.LSN, l Leaser) *Side {
 	return &Side{client: c, lsn: normalized(lsn), leaser: l, sizes: make(map[pg.RelFork]pg.BlockNumber), gone: make(map[pg.RelFork]bool)}
 }
 
-// walSegment is the size of Neon's WAL segments (WAL_SEGMENT_SIZE).
-const walSegment = pg.DefaultSegmentSize
-
 // normalized is an LSN as leases are kept by: where a page begins, that of the
 // first record behind the page's header (normalize_lsn). No record ends between.
-func normalized(lsn pg.LSN) pg.LSN {
-	const short, long = 24, 40 // SizeOfXLogShortPHD, SizeOfXLogLongPHD
-	switch {
-	case uint64(lsn)%walSegment == 0:
-		return lsn + long
-	case uint64(lsn)%pg.BlockSize == 0:
-		return lsn + short
-	}
-	return lsn
-}
+// Neon's segments are of 16 MiB (WAL_SEGMENT_SIZE).
+func normalized(lsn pg.LSN) pg.LSN { return wal.NextRecord(lsn, pg.DefaultSegmentSize) }
 
 // Name names timeline and LSN in messages.
 func (s *Side) Name() string { return s.client.target.String() + " at " + s.lsn.String() }

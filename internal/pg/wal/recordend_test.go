@@ -25,3 +25,16 @@ func TestRecordEnd(t *testing.T) {
 		}
 	}
 }
+
+func TestNextRecord(t *testing.T) {
+	const mib = 1 << 20
+	for end, want := range map[pg.LSN]pg.LSN{
+		0x1000028: 0x1000028,
+		0x1002000: 0x1002000 + 24, // a page begins
+		0x1100000: 0x1100000 + 40, // a segment does
+	} {
+		if got := NextRecord(end, mib); got != want {
+			t.Errorf("behind %s: %s, want %s", end, got, want)
+		}
+	}
+}
