@@ -1,6 +1,7 @@
 // Command testsum runs `go test -json` with the arguments it is given and says
 // what a reader wants to know: a line per package, the whole output of what
-// failed, the proofs that were skipped and why, and a closing line
+// failed, the tests that took longest, the proofs that were skipped and why, and
+// a closing line
 //
 //	N passed, N failed, N skipped
 //

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -34,6 +35,12 @@ type summary struct {
 	putOff  map[string]map[string]bool // top-level tests for the second pass, by package
 	proofs  int                        // how many of skipped are proofs
 	failing map[string]bool            // packages with a failed test
+	times   []timed                    // of top-level tests
+}
+
+type timed struct {
+	test
+	seconds float64
 }
 
 func newSummary(w io.Writer) *summary {
@@ -64,6 +71,9 @@ func (s *summary) line(line []byte) {
 
 func (s *summary) testEnd(t test, e event) {
 	out := strings.Join(s.output[t], "")
+	if !strings.Contains(t.name, "/") {
+		s.times = append(s.times, timed{t, e.Elapsed})
+	}
 	switch e.Action {
 	case "pass":
 		s.passed++
@@ -122,8 +132,19 @@ func (s *summary) packageEnd(t test, e event) {
 	}
 }
 
+// slowest prints the tests that took longest: where to look when all takes too long.
+func (s *summary) slowest(n int) {
+	slices.SortFunc(s.times, func(a, b timed) int { return cmp.Compare(b.seconds, a.seconds) })
+	for _, t := range s.times[:min(n, len(s.times))] {
+		if t.seconds >= 1 {
+			s.printf("slow %6.1fs %s %s\n", t.seconds, t.pkg, t.name)
+		}
+	}
+}
+
 // close prints the end and reports whether all is well. err is how go test ended.
 func (s *summary) close(noSkip bool, err error) bool {
+	s.slowest(20)
 	for _, line := range slices.Concat(s.allowed, s.skipped) {
 		s.printf("skipped: %s\n", line)
 	}

@@ -11,7 +11,7 @@ import (
 const events = `{"Action":"start","Package":"a"}
 {"Action":"run","Package":"a","Test":"TestGood"}
 {"Action":"output","Package":"a","Test":"TestGood","Output":"noise of a good test\n"}
-{"Action":"pass","Package":"a","Test":"TestGood","Elapsed":0.1}
+{"Action":"pass","Package":"a","Test":"TestGood","Elapsed":2.1}
 {"Action":"output","Package":"a","Test":"TestBad","Output":"    x_test.go:1: broken\n"}
 {"Action":"fail","Package":"a","Test":"TestBad","Elapsed":0.1}
 {"Action":"output","Package":"a","Test":"TestPG","Output":"=== RUN   TestPG\n"}
@@ -36,6 +36,7 @@ func TestSummary(t *testing.T) {
 	for _, want := range []string{
 		"x_test.go:1: broken", "panic: oh", "go: a word of its own", "FAIL a 1.0s",
 		"skipped: a TestPG: x_test.go:2: SKIPPED PROOF: no PostgreSQL 17", "1 skipped proofs\n1 passed, 2 failed, 1 skipped\n",
+		"slow    2.1s a TestGood\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("output has no %q:\n%s", want, got)
