@@ -41,6 +41,9 @@ Exit codes: 0 clean; 1 something is wrong; 2 bad usage or input, nothing was
 checked; 3 inconclusive, not everything could be checked.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
+	})
 	root.AddCommand(demoCommand(), runCommand(), planCommand(), serveCommand(), verifyCommand(), scanCommand(),
 		walbackupCommand(), recoverCommand(), snapshotCommand(), waldumpCommand(), pageCommand(), reportCommand(), ackCommand(), checkCommand(),
 		archivePushCommand(), archiveGetCommand(), versionCommand())
