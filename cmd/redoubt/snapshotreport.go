@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -12,7 +14,9 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"redoubt/internal/archive"
 	"redoubt/internal/config"
+	"redoubt/internal/finding"
 	"redoubt/internal/ledger"
 	"redoubt/internal/official/snapshot"
 	"redoubt/internal/pg"
@@ -44,7 +48,8 @@ A snapshot is verified if the ledger has a span to or from it that was clean the
 last time it was looked at, with nothing left out, or if it is the initdb
 snapshot, which was proven when it was kept. All WAL from the oldest snapshot on
 that the rule keeps is needed, and so is the WAL of every span between two
-neighbouring snapshots that is not verified.
+neighbouring snapshots that is not verified, on each branch of the history, and
+that of timelines that recovery has made from this one.
 
 The rule is that of the configuration (snapshots.keep, snapshots.keep_for) unless
 one of --keep, --keep-for and --from-lsn is given.`,
@@ -132,15 +137,26 @@ func (s *openSnapshots) discardable(ctx context.Context, rule discard.Rule) (*di
 	if err != nil {
 		return nil, err
 	}
+	all := discard.Timeline{History: src.History(), Branches: map[pg.TLI]wal.History{}}
+	stock, err := src.Stock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for tli, content := range stock.Histories {
+		h, err := wal.ParseHistory(tli, content)
+		if err != nil {
+			return nil, err
+		}
+		all.Branches[tli] = h
+	}
 	out := &discardReport{Tenant: s.tenant, Timeline: s.timeline, Broken: []string{}, Segments: []string{}, Snapshots: []discard.Snapshot{}}
-	var segments []discard.Segment
 	for e, err := range t.List(ctx) {
 		if err != nil {
 			return nil, err
 		}
 		if e.Kind == wal.SegmentFile {
 			from := e.Segment.Start(src.SegmentSize())
-			segments = append(segments, discard.Segment{Name: e.Key, Range: pg.Range{From: from, To: from + pg.LSN(src.SegmentSize())}, Stored: e.ModTime, Bytes: e.Size})
+			all.Segments = append(all.Segments, discard.Segment{Name: e.Key, TLI: e.TLI, Range: pg.Range{From: from, To: from + pg.LSN(src.SegmentSize())}, Stored: e.ModTime, Bytes: e.Size})
 		}
 	}
 	l, err := ledger.Open(s.ledgerPath)
@@ -148,18 +164,21 @@ func (s *openSnapshots) discardable(ctx context.Context, rule discard.Rule) (*di
 		return nil, err
 	}
 	defer func() { _ = l.Close() }() // it was only read
-	if err := s.listSnapshots(ctx, l, src.History(), out); err != nil {
+	if err := s.listSnapshots(ctx, l, out); err != nil {
 		return nil, err
 	}
 	clean, err := l.VerifiedSpans(ctx, s.tenant, s.timeline)
 	if err != nil {
 		return nil, err
 	}
-	var verified []discard.Span
 	for _, v := range clean {
-		verified = append(verified, discard.Span{Base: v.Base, Official: v.Official, From: v.Range.From})
+		all.Verified = append(all.Verified, discard.Span{Base: v.Base, Official: v.Official, Range: v.Range})
 	}
-	out.Report, out.Stored = discard.Find(out.Snapshots, verified, segments, rule), len(segments)
+	all.Snapshots = out.Snapshots
+	if all.Offspring, err = s.offspring(ctx, l, out.Snapshots); err != nil {
+		return nil, err
+	}
+	out.Report, out.Stored = discard.Find(all, rule), len(all.Segments)
 	for _, g := range out.Unneeded {
 		out.Segments = append(out.Segments, g.Name)
 		out.Bytes += g.Bytes
@@ -167,9 +186,56 @@ func (s *openSnapshots) discardable(ctx context.Context, rule discard.Rule) (*di
 	return out, nil
 }
 
+// offspring are the timelines that recovery has made from this one or is making:
+// those in the bucket, and those that the ledger knows.
+func (s *openSnapshots) offspring(ctx context.Context, l *ledger.Ledger, snapshots []discard.Snapshot) (out []discard.Offspring, err error) {
+	stored, _, err := s.archive.Timelines(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range stored {
+		if t.Tenant() != s.tenant { // a recovery stays within the tenant
+			continue
+		}
+		a, err := t.Ancestor(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if a != nil && a.Tenant == s.tenant && a.Timeline == s.timeline {
+			out = append(out, discard.Offspring{Name: t.ID(), TLI: a.TLI, LSN: a.LSN})
+		}
+	}
+	made, err := l.Recoveries(ctx, finding.StateRecovering, finding.StateActive)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range made {
+		if r.Tenant != s.tenant || r.Ancestor != s.timeline {
+			continue
+		}
+		o := discard.Offspring{Name: r.Timeline, LSN: r.AncestorLSN}
+		if r.State == finding.StateRecovering {
+			o.LSN, o.From = r.TargetLSN, 1
+			for _, b := range snapshots {
+				if b.Name == r.Base {
+					o.From = b.Redo
+				}
+			}
+		} else if data, err := os.ReadFile(filepath.Join(r.Directory, archive.AncestorFile)); err == nil {
+			if a, err := archive.ParseAncestor(data); err == nil {
+				o.TLI = a.TLI // else all WAL before is its own
+			}
+		}
+		if !slices.ContainsFunc(out, func(x discard.Offspring) bool { return x.Name == o.Name }) {
+			out = append(out, o)
+		}
+	}
+	return out, nil
+}
+
 // listSnapshots lists those of the bucket, and those that a run would verify:
 // of each source of the configuration that has the timeline.
-func (s *openSnapshots) listSnapshots(ctx context.Context, l *ledger.Ledger, h wal.History, out *discardReport) (err error) {
+func (s *openSnapshots) listSnapshots(ctx context.Context, l *ledger.Ledger, out *discardReport) (err error) {
 	proved, err := s.proved(ctx)
 	if err != nil {
 		return err
@@ -181,6 +247,7 @@ func (s *openSnapshots) listSnapshots(ctx context.Context, l *ledger.Ledger, h w
 		return err
 	}
 	all := schedulable(found)
+	inBucket := len(all)
 	listing, err := site.Timelines(ctx)
 	if err != nil {
 		return err
@@ -198,18 +265,23 @@ func (s *openSnapshots) listSnapshots(ctx context.Context, l *ledger.Ledger, h w
 		}
 		all = append(all, more...)
 	}
-	seen := map[string]bool{}
-	for _, b := range all {
-		if seen[b.Name] {
+	type same struct {
+		name      string
+		redo, end pg.LSN
+	}
+	seen := map[same]bool{}
+	for i, b := range all {
+		k := same{b.Name, b.Redo, b.End}
+		if seen[k] {
 			continue
 		}
-		seen[b.Name] = true
+		seen[k] = true
 		if b.Broken != "" {
 			out.Broken = append(out.Broken, b.Name+": "+b.Broken)
 			continue
 		}
 		out.Snapshots = append(out.Snapshots, discard.Snapshot{Name: b.Name, Redo: b.Redo, Consistent: max(b.Redo, b.End),
-			Proved: proved && b.Name == initdbName, OnHistory: h.TLIAt(b.Redo) == b.TLI})
+			TLI: b.TLI, Proved: proved && i < inBucket && b.Name == initdbName})
 	}
 	return nil
 }
@@ -243,6 +315,9 @@ func (r *discardReport) text(w io.Writer, all bool) error {
 	}
 	for _, n := range r.Needed {
 		fmt.Fprintf(&b, "needed: WAL %s, for the span from %s to %s, which is not verified\n", n.Range, n.Base, n.Official)
+	}
+	for _, n := range r.Offspring {
+		fmt.Fprintf(&b, "needed: WAL %s, for the timeline %s, which is made from this one\n", n.Range, n.Official)
 	}
 	fmt.Fprintf(&b, "not needed: %d segments, %s\n", len(r.Unneeded), humanize.IBytes(uint64(r.Bytes)))
 	for _, line := range runs(r.Unneeded, all) {

@@ -56,7 +56,7 @@ func (t *Timeline) ancestors(ctx context.Context) ([]ancestry, error) {
 	var out []ancestry
 	at, tli, end := t, pg.TLI(0), pg.LSN(0)
 	for at.place != nil {
-		a, err := at.ancestor(ctx)
+		a, err := at.Ancestor(ctx)
 		if err != nil || a == nil {
 			return out, err
 		}
@@ -92,8 +92,11 @@ func (t *Timeline) ancestors(ctx context.Context) ([]ancestry, error) {
 	return out, nil
 }
 
-// ancestor reads the timeline's own file; nil if there is none.
-func (t *Timeline) ancestor(ctx context.Context) (*Ancestor, error) {
+// Ancestor is the timeline that this one was made from by recovery, nil if it was not.
+func (t *Timeline) Ancestor(ctx context.Context) (*Ancestor, error) {
+	if t.place == nil {
+		return nil, nil
+	}
 	var data []byte
 	err := t.retry.Do(ctx, func() error {
 		rc, err := t.place.Open(ctx, AncestorKey)

@@ -6,7 +6,9 @@
 //
 //   - from the redo pointer of the newest verified snapshot on that lets the
 //     rule be kept, for ever after: so that every later LSN can be recovered;
-//   - by each span between two neighbouring snapshots that is not verified.
+//   - by each span between two snapshots that is not verified: from each
+//     snapshot back to the one before it, by LSN and along its own history;
+//   - by timelines that were made from this one, up to where they leave it.
 //
 // What is left is listed, in whole segments.
 package discard
@@ -17,6 +19,7 @@ import (
 	"time"
 
 	"redoubt/internal/pg"
+	"redoubt/internal/pg/wal"
 )
 
 // Snapshot is one snapshot of the timeline.
@@ -24,25 +27,46 @@ type Snapshot struct {
 	Name       string `json:"name"`
 	Redo       pg.LSN `json:"redo_lsn"`       // from here on it needs WAL
 	Consistent pg.LSN `json:"consistent_lsn"` // up to here at least
+	TLI        pg.TLI `json:"tli"`            // PostgreSQL's, at Redo
 	// Proved: it was held against the WAL when it was made.
 	Proved bool `json:"proved"`
-	// OnHistory: it is of the history that leads to the timeline's end, and not
-	// of a branch that was abandoned. Others are never kept by a rule.
-	OnHistory bool `json:"-"`
 }
 
 // Span is a verified span: it was clean, whole, the last time it was looked at.
 type Span struct {
 	Base, Official string // names of snapshots
-	From           pg.LSN
+	Range          pg.Range
 }
 
 // Segment is one WAL file of the archive.
 type Segment struct {
 	Name   string
+	TLI    pg.TLI // that its name says
 	Range  pg.Range
 	Stored time.Time // when it was archived, zero if nobody knows
 	Bytes  int64     // as stored
+}
+
+// Offspring is a timeline that was made from this one, whose WAL below LSN is
+// its own, too; or one that is being made.
+type Offspring struct {
+	Name string
+	TLI  pg.TLI // PostgreSQL's, at LSN
+	LSN  pg.LSN // where it leaves this one, 0 if that is not known yet: it may be at the end
+	From pg.LSN // what it is made from starts here; 0: it is made
+}
+
+// Timeline is all there is of one.
+type Timeline struct {
+	Snapshots []Snapshot // in any order
+	Verified  []Span
+	Segments  []Segment // in any order
+	Offspring []Offspring
+	// History is the one that leads to the timeline's end. Snapshots of another
+	// one, an abandoned branch, are kept by no rule.
+	History wal.History
+	// Branches are the histories of other TLIs as far as they are known.
+	Branches map[pg.TLI]wal.History
 }
 
 // Rule says how much is to stay recoverable. At least one of its parts must be set;
@@ -57,39 +81,37 @@ type Rule struct {
 type Need struct {
 	pg.Range
 	Base     string `json:"base"`
-	Official string `json:"official"`
+	Official string `json:"official"` // a snapshot, or a timeline made from this one
 }
 
 // Report is what can be discarded.
 type Report struct {
 	// KeepFrom is where the WAL starts that the rule needs; 0 means that no
 	// verified snapshot lets it be kept, so that all WAL is needed.
-	KeepFrom pg.LSN    `json:"keep_from_lsn"`
-	KeptBy   string    `json:"kept_by"`  // the snapshot that starts there
-	Verified []string  `json:"verified"` // snapshots, oldest first
-	Unneeded []Segment `json:"-"`
-	Needed   []Need    `json:"needed_by_unverified_spans"`
+	KeepFrom  pg.LSN    `json:"keep_from_lsn"`
+	KeptBy    string    `json:"kept_by"`  // the snapshot that starts there
+	Verified  []string  `json:"verified"` // snapshots, oldest first
+	Unneeded  []Segment `json:"-"`
+	Needed    []Need    `json:"needed_by_unverified_spans"`
+	Offspring []Need    `json:"needed_by_timelines"`
 }
 
-// Find makes the report. Snapshots are in any order, segments too.
-func Find(snapshots []Snapshot, verified []Span, segments []Segment, rule Rule) Report {
-	snapshots = slices.Clone(snapshots)
-	slices.SortFunc(snapshots, func(a, b Snapshot) int {
+// Find makes the report.
+func Find(t Timeline, rule Rule) Report {
+	t.Snapshots = slices.Clone(t.Snapshots)
+	slices.SortFunc(t.Snapshots, func(a, b Snapshot) int {
 		return cmp.Or(cmp.Compare(a.position(), b.position()), cmp.Compare(a.Redo, b.Redo), cmp.Compare(a.Name, b.Name))
 	})
-	sound := soundOnes(snapshots, verified)
+	sound := t.soundOnes()
 	var out Report
 	for _, s := range sound {
 		out.Verified = append(out.Verified, s.Name)
 	}
-	out.KeepFrom, out.KeptBy = keepFrom(sound, segments, rule)
-	needed := unverified(snapshots, verified)
-	for _, n := range needed {
-		if n.From < out.KeepFrom {
-			out.Needed = append(out.Needed, n)
-		}
-	}
-	for _, s := range segments {
+	out.KeepFrom, out.KeptBy = t.keepFrom(sound, rule)
+	behind := func(n Need) bool { return n.From >= out.KeepFrom }
+	out.Needed, out.Offspring = slices.DeleteFunc(t.unverified(), behind), slices.DeleteFunc(t.others(), behind)
+	needed := slices.Concat(out.Needed, out.Offspring)
+	for _, s := range t.Segments {
 		if s.Range.To <= out.KeepFrom && !slices.ContainsFunc(needed, func(n Need) bool { return overlap(n.Range, s.Range) }) {
 			out.Unneeded = append(out.Unneeded, s)
 		}
@@ -102,15 +124,26 @@ func Find(snapshots []Snapshot, verified []Span, segments []Segment, rule Rule) 
 
 func (s Snapshot) position() pg.LSN { return max(s.Redo, s.Consistent) }
 
+// on reports whether all of a snapshot is of a history: a backup that began
+// on it may have ended on a branch that left it.
+func (s Snapshot) on(h wal.History) bool {
+	return h.TLIAt(s.Redo) == s.TLI && h.TLIAt(max(s.Redo, s.position()-1)) == s.TLI
+}
+
 // overlap also holds for an empty range within another.
 func overlap(a, b pg.Range) bool { return a.From < b.To && b.From < max(a.To, a.From+1) }
 
-// soundOnes are the snapshots that a rule may rely on: proved, or at an end of
-// a verified span, and of the timeline's own history.
-func soundOnes(snapshots []Snapshot, verified []Span) (out []Snapshot) {
-	for _, s := range snapshots {
-		at := slices.ContainsFunc(verified, func(v Span) bool { return v.Base == s.Name && v.From <= s.Redo || v.Official == s.Name })
-		if s.OnHistory && (s.Proved || at) {
+// sound: proved, or at an end of a verified span.
+func (t *Timeline) sound(s Snapshot) bool {
+	return s.Proved || slices.ContainsFunc(t.Verified, func(v Span) bool {
+		return v.Base == s.Name && v.Range.From <= s.Redo || v.Official == s.Name && v.Range.To >= s.Redo
+	})
+}
+
+// soundOnes are the snapshots that a rule may rely on: those of the timeline's own history.
+func (t *Timeline) soundOnes() (out []Snapshot) {
+	for _, s := range t.Snapshots {
+		if s.on(t.History) && t.sound(s) {
 			out = append(out, s)
 		}
 	}
@@ -118,23 +151,20 @@ func soundOnes(snapshots []Snapshot, verified []Span) (out []Snapshot) {
 }
 
 // keepFrom is the lowest of what the parts of a rule need.
-func keepFrom(sound []Snapshot, segments []Segment, rule Rule) (at pg.LSN, by string) {
+func (t *Timeline) keepFrom(sound []Snapshot, rule Rule) (at pg.LSN, by string) {
 	var kept []Snapshot
 	ok := rule.Snapshots > 0 || !rule.Since.IsZero() || rule.From != 0
 	need := func(s Snapshot, found bool) {
 		kept, ok = append(kept, s), ok && found
 	}
 	if rule.Snapshots > 0 {
-		byRedo := slices.SortedFunc(slices.Values(sound), func(a, b Snapshot) int { return cmp.Compare(b.position(), a.position()) })
-		if n := len(byRedo); n < rule.Snapshots {
-			ok = false
-		}
-		for _, s := range byRedo[:min(rule.Snapshots, len(byRedo))] {
+		ok = ok && len(sound) >= rule.Snapshots
+		for _, s := range sound[max(0, len(sound)-rule.Snapshots):] { // they are in order
 			need(s, true)
 		}
 	}
 	if !rule.Since.IsZero() {
-		need(newest(sound, func(s Snapshot) bool { return before(s, segments, rule.Since) }))
+		need(newest(sound, func(s Snapshot) bool { return t.before(s, rule.Since) }))
 	}
 	if rule.From != 0 {
 		need(newest(sound, func(s Snapshot) bool { return s.position() <= rule.From }))
@@ -157,20 +187,20 @@ func newest(sound []Snapshot, fits func(Snapshot) bool) (out Snapshot, found boo
 }
 
 // before says that a snapshot is surely of no later moment: a segment that
-// holds WAL from where it is consistent, or later, was archived by then.
-func before(s Snapshot, segments []Segment, moment time.Time) bool {
-	return slices.ContainsFunc(segments, func(g Segment) bool {
-		return g.Range.To > s.position() && !g.Stored.IsZero() && !g.Stored.After(moment)
+// holds WAL of the history from where it is consistent, or later, was archived
+// by then. What a branch that was abandoned has at that LSN may be older.
+func (t *Timeline) before(s Snapshot, moment time.Time) bool {
+	return slices.ContainsFunc(t.Segments, func(g Segment) bool {
+		return !g.Stored.IsZero() && !g.Stored.After(moment) && t.reaches(g) > s.position()
 	})
 }
 
-// unverified are the spans between neighbours that are not verified.
-func unverified(snapshots []Snapshot, verified []Span) (out []Need) {
-	for i := 1; i < len(snapshots); i++ {
-		a, b := snapshots[i-1], snapshots[i]
-		if !slices.ContainsFunc(verified, func(v Span) bool { return v.Base == a.Name && v.Official == b.Name && v.From <= a.Redo }) {
-			out = append(out, Need{pg.Range{From: min(a.Redo, b.Redo), To: b.position()}, a.Name, b.Name})
+// reaches is where the part of a segment ends that is of the timeline's history, 0 if none is.
+func (t *Timeline) reaches(g Segment) pg.LSN {
+	for _, e := range t.History {
+		if e.TLI == g.TLI && e.Range.From < g.Range.To && g.Range.From < e.Range.To {
+			return min(e.Range.To, g.Range.To)
 		}
 	}
-	return out
+	return 0
 }
