@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"os"
@@ -42,9 +43,10 @@ const (
 // pageWorld is a stand-in for a pageserver, which serves a history, and its WAL.
 type pageWorld struct {
 	*pageservertest.Server
-	wal   replay.WALSource
-	start pg.LSN
-	ends  []pg.LSN // of all records, ascending
+	timeline string // "": neonTimeline
+	wal      replay.WALSource
+	start    pg.LSN
+	ends     []pg.LSN // of all records, ascending
 }
 
 // servePages serves what follows a base, from first on, where that is not start.
@@ -90,7 +92,7 @@ func recordEnds(t *testing.T, src replay.WALSource, start, end pg.LSN) (out []pg
 // side is the timeline at an LSN.
 func (w *pageWorld) side(t *testing.T, lsn pg.LSN) pageSide {
 	t.Helper()
-	target, err := pageserver.Parse(w.Location(neonTimeline))
+	target, err := pageserver.Parse(w.Location(cmp.Or(w.timeline, neonTimeline)))
 	if err != nil {
 		t.Fatal(err)
 	}
