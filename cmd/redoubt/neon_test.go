@@ -17,7 +17,9 @@ import (
 	"redoubt/internal/official/pageserver/wire"
 	"redoubt/internal/pageservertest"
 	"redoubt/internal/pg"
+	"redoubt/internal/pg/walfile"
 	"redoubt/internal/pgtest"
+	"redoubt/replay"
 	"redoubt/scheduler"
 )
 
@@ -260,16 +262,22 @@ func TestNeonRun(t *testing.T) {
 func TestNeonPages(t *testing.T) {
 	t.Parallel()
 	s, key, wal, from, to := servedDemo(t, wire.Layout{})
-	n := newNeonSite(t, nil, "0/E00028", "0/1700000", "0/1700000", 1<<20)
+	n := newNeonSite(t, nil, "0/E00028", "0/1400000", to.String(), 1<<20)
 	for name, data := range segmentsIn(t, wal) {
-		lay(t, filepath.Join(n.wal, demoTenant, demoTimeline, name), data)
+		if name == "000000010000000000000014" { // of which a safekeeper had stored what was committed
+			data = data[:uint64(to)%(1<<20)]
+			name = walfile.NeonPartial{Segment: name, Term: 2, Flush: to, Commit: to, Safekeeper: 1}.String()
+		}
+		if name <= "000000010000000000000014"+"~" {
+			lay(t, filepath.Join(n.wal, demoTenant, demoTimeline, name), data)
+		}
 	}
 	more := neonapitest.Object{"pg_info": neonapitest.Object{"pg_version": 170005, "system_id": 1, "wal_seg_size": 1 << 20}}
 	n.ps.Set("/v1/tenant", []neonapitest.Object{neonapitest.Tenant(demoTenant, 1)})
 	n.ps.Set("/v1/tenant/"+demoTenant+"/timeline_and_offloaded", neonapitest.Timelines([]neonapitest.Object{neonapitest.Timeline(demoTenant, demoTimeline, from.String(), to.String(), nil)}, nil))
 	for _, sk := range n.sk {
 		sk.Set("/v1/tenant/timeline", []neonapitest.Object{{"tenant_id": demoTenant, "timeline_id": demoTimeline}})
-		sk.Set("/v1/tenant/"+demoTenant+"/timeline/"+demoTimeline, neonapitest.Stored(demoTenant, demoTimeline, "0/E00028", "0/1700000", "0/1700000", more))
+		sk.Set("/v1/tenant/"+demoTenant+"/timeline/"+demoTimeline, neonapitest.Stored(demoTenant, demoTimeline, "0/E00028", "0/1400000", to.String(), more))
 	}
 	token, err := pageservertest.Token(key, "pageserverapi", "")
 	must(t, err)
@@ -284,9 +292,11 @@ func TestNeonPages(t *testing.T) {
 
 	o := redoubt(t, "plan", "-c", n.config, "--format", "json")
 	plan := parse[finding.Plan](t, o.stdout)
-	if spans := plan.Timelines[0].Spans; len(spans) != 1 || spans[0].Official != "pageserver@0/1300000" || spans[0].Base != scheduler.At(pagesName, from) {
-		t.Fatalf("planned %+v", spans)
+	spans := plan.Timelines[0].Spans // up to the last record that is readable, in a segment of which a part is in the bucket
+	if len(spans) != 2 || spans[0].Official != scheduler.At(pagesName, to) || spans[1].Base != scheduler.At(pagesName, from) {
+		t.Fatalf("readable from %s to %s, planned %+v", from, to, spans)
 	}
+	timeline := demoTimeline
 	run := func(code int, words ...string) finding.RunTimeline {
 		t.Helper()
 		o := redoubt(t, "run", "-c", n.config, "--format", "json", "--progress", "never")
@@ -294,7 +304,8 @@ func TestNeonPages(t *testing.T) {
 		if strings.Contains(o.stdout+o.stderr, token) {
 			t.Error("the token is in what was said")
 		}
-		return parse[finding.Run](t, o.stdout).Timelines[0]
+		all := parse[finding.Run](t, o.stdout).Timelines
+		return all[slices.IndexFunc(all, func(tl finding.RunTimeline) bool { return tl.Timeline == timeline })]
 	}
 	for _, v := range run(exitClean).Spans {
 		if c := v.Coverage; v.Verdict != finding.Clean || c.BlocksCompared == 0 || c.BlocksUntouchedCompared == 0 || c.BlocksSkipped == 0 {
@@ -302,7 +313,7 @@ func TestNeonPages(t *testing.T) {
 		}
 	}
 	s.Plant(pageservertest.Plant{Page: func(at pg.LSN, b pg.Block, p []byte) {
-		if at > from && b.DB == 5 && b.Rel >= 16384 && b.Fork == pg.MainFork { // all that users have is gone
+		if at > from && b.DB == 5 && b.Rel >= 16384 && b.Fork == pg.MainFork && b.Number == 0 { // the first of what users have
 			clear(p)
 		}
 	}})
@@ -313,10 +324,53 @@ func TestNeonPages(t *testing.T) {
 	if found == 0 {
 		t.Error("zeroed pages were not found")
 	}
-	// What cannot be read makes a night inconclusive.
 	s.Plant(pageservertest.Plant{})
+	// A branch: the pages where it leaves its ancestor and before are the ancestor's.
+	src := neonSourceOf(t, n.wal)
+	at := demoFork(t, src, from, to)
+	first := pg.SegmentOf(at, 1<<20)
+	for name, data := range segmentsIn(t, wal) {
+		if len(name) != 24 || name < pg.SegmentName(1, first, 1<<20) {
+			continue
+		}
+		if name == pg.SegmentName(1, first, 1<<20) {
+			clear(data[:uint64(at)%(1<<20)])
+		}
+		lay(t, filepath.Join(n.wal, demoTenant, demoBranch, name), data)
+	}
+	for _, sk := range n.sk {
+		sk.Set("/v1/tenant/timeline", []neonapitest.Object{{"tenant_id": demoTenant, "timeline_id": demoTimeline}, {"tenant_id": demoTenant, "timeline_id": demoBranch}})
+		sk.Set("/v1/tenant/"+demoTenant+"/timeline/"+demoBranch, neonapitest.Stored(demoTenant, demoBranch, at.String(), "0/1400000", to.String(), more))
+	}
+	timeline = demoBranch
+	readable := func(ancestorsFrom pg.LSN) {
+		n.ps.Set("/v1/tenant/"+demoTenant+"/timeline_and_offloaded", neonapitest.Timelines([]neonapitest.Object{
+			neonapitest.Timeline(demoTenant, demoTimeline, ancestorsFrom.String(), to.String(), nil),
+			neonapitest.Timeline(demoTenant, demoBranch, from.String(), to.String(), neonapitest.Object{"ancestor_timeline_id": demoTimeline, "ancestor_lsn": at.String()}),
+		}, nil))
+	}
+	readable(from)
+	for _, v := range run(exitClean).Spans {
+		if v.Verdict != finding.Clean || v.Coverage.BlocksCompared == 0 {
+			t.Errorf("of the branch, %s: %s, %q", v.Span, v.Verdict, v.Reasons)
+		}
+	}
+	readable(at + 8) // the ancestor's history is collected up to there
+	run(exitInconclusive, "the history starts at "+(at+8).String())
+	// What cannot be read makes a night inconclusive.
 	n.ps.Set("/v1/tenant/"+demoTenant+"/timeline_and_offloaded", neonapitest.Timelines(nil, nil))
 	run(exitInconclusive, "no pageserver that answered has it")
+}
+
+// neonSourceOf is the demo's WAL in a bucket of Neon's layout.
+func neonSourceOf(t *testing.T, wal string) replay.WALSource {
+	t.Helper()
+	tl, store, err := openTimeline(t.Context(), wal, "neon", demoTenant+"/"+demoTimeline, "")
+	must(t, err)
+	t.Cleanup(func() { _ = store.Close() })
+	src, err := tl.Source(t.Context(), 1)
+	must(t, err)
+	return src
 }
 
 // TestNeonReal reads real WAL of Neon's in the layout of its safekeepers.

@@ -15,6 +15,7 @@ import (
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
 	"redoubt/replay"
+	"redoubt/replay/native"
 	"redoubt/scheduler"
 )
 
@@ -46,12 +47,49 @@ func (s *site) readablePages(ctx context.Context, src config.Source, k ledger.Ti
 	case !e.Known:
 		return broken("it is not known up to where its WAL is in the bucket: %s", strings.Join(e.Doubts, "; "))
 	}
-	// One segment less than both have, so that the record at its end is there whole.
-	end := pg.SegmentOf(min(readable.To, e.To), e.SegmentSize).Start(e.SegmentSize)
-	if upto := end - min(end, pg.LSN(e.SegmentSize)); upto > readable.From {
-		return scheduler.Snapshot{Name: pagesName, Redo: readable.From, Upto: upto, TLI: 1, Major: t.Major()}
+	upto, err := s.wholeUpto(ctx, k, readable, e)
+	switch {
+	case err != nil:
+		return broken("%v", err)
+	case upto <= readable.From:
+		return broken("its pages can be read from %s on, and its WAL is in the bucket up to %s", readable.From, e.To)
 	}
-	return broken("its pages can be read from %s on, and its WAL is in the bucket up to %s: less than two segments", readable.From, e.To)
+	return scheduler.Snapshot{Name: pagesName, Redo: readable.From, Upto: upto, TLI: 1, Major: t.Major()}
+}
+
+// wholeUpto is the end of the last record within the readable range that the
+// bucket has whole: in segments up to where the safekeepers say, and in what
+// one had of the next when it last stored it.
+func (s *site) wholeUpto(ctx context.Context, k ledger.TimelineKey, readable pg.Range, e neonapi.Expected) (pg.LSN, error) {
+	t, _, err := s.timeline(ctx, k)
+	if err != nil {
+		return 0, err
+	}
+	src, err := t.Source(ctx, 1)
+	if err != nil {
+		return 0, err
+	}
+	whole := pg.SegmentOf(min(readable.To, e.To), e.SegmentSize).Start(e.SegmentSize)
+	from := max(readable.From, whole-min(whole, pg.LSN(e.SegmentSize)))
+	if from >= readable.To {
+		return 0, nil
+	}
+	end := pg.LSN(0)
+	at, err := native.FirstRecord(ctx, src, from)
+	if err == nil {
+		err = native.EachTouch(ctx, src, pg.Range{From: at, To: readable.To}, func(to pg.LSN) { end = to }, nil)
+	}
+	var missing *wal.MissingError
+	var torn *wal.EndError
+	switch {
+	case err == nil, errors.As(err, &missing):
+		return end, nil
+	case errors.As(err, &torn) && torn.LSN >= whole: // where the bucket's part of a segment ends
+		return end, nil
+	case errors.As(err, &torn):
+		return whole, nil // damage, which the span that reads it tells of
+	}
+	return 0, err
 }
 
 // neonTimeline is what the servers of a source said of a timeline.
@@ -71,12 +109,28 @@ func (s *site) neonTimeline(ctx context.Context, src config.Source, k ledger.Tim
 	return t, n, nil
 }
 
-// openReadable opens a timeline's pages at the first record that begins at or
-// behind an LSN.
-func (s *site) openReadable(ctx context.Context, src config.Source, k ledger.TimelineKey, lsn pg.LSN, archived replay.WALSource) (side, error) {
-	t, _, err := s.neonTimeline(ctx, src, k)
+// readableAt says whether a snapshot's name means pages of a source's
+// pageservers, and at which LSN.
+func readableAt(src config.Source, name string) (pg.LSN, bool) {
+	of, lsn, ok := scheduler.SplitAt(name)
+	return lsn, ok && of == pagesName && isPageserver(src.Official)
+}
+
+// openReadable opens a timeline's pages at an LSN, or the next at which a record
+// ends; those of a base at or before the LSN where a branch leaves its
+// ancestor are the ancestor's, where that can be read there: so what became of
+// them when the branch was made is compared, too.
+func (s *site) openReadable(ctx context.Context, src config.Source, k ledger.TimelineKey, lsn pg.LSN, archived replay.WALSource, base bool) (side, error) {
+	t, n, err := s.neonTimeline(ctx, src, k)
 	if err != nil {
 		return nil, err
+	}
+	at, err := native.Boundary(ctx, archived, lsn)
+	if err != nil {
+		return nil, err
+	}
+	if base {
+		t = n.owner(t, at)
 	}
 	location, err := pagesLocation(src.Official, t)
 	if err != nil {
@@ -89,11 +143,26 @@ func (s *site) openReadable(ctx context.Context, src config.Source, k ledger.Tim
 	if target.Options.Token, err = bearer(src.Neon.PageserverToken)(); err != nil {
 		return nil, fmt.Errorf("read the token for pageservers: %w", err)
 	}
-	at, err := recordAt(ctx, archived, lsn)
-	if err != nil {
-		return nil, err
-	}
 	return pageSide{pageserver.At(pageserver.New(target), at, nil)}, nil
+}
+
+// owner is the timeline whose own an LSN of t is, t itself or an ancestor; the
+// last one before an ancestor that cannot be read there.
+func (n *neonSource) owner(t *neonapi.Timeline, at pg.LSN) *neonapi.Timeline {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for seen := map[string]bool{}; t.Ancestor != "" && at <= t.AncestorLSN && !seen[t.Timeline]; {
+		seen[t.Timeline] = true
+		next, ok := n.view.Find(neonapi.Key{Tenant: t.Tenant, Timeline: t.Ancestor})
+		if !ok {
+			return t
+		}
+		if r, why := next.Readable(); why != "" || at < r.From || at > r.To {
+			return t
+		}
+		t = next
+	}
+	return t
 }
 
 // pagesLocation is where a timeline's pages are, by what a source says of all
@@ -119,18 +188,4 @@ func pagesLocation(official string, t *neonapi.Timeline) (string, error) {
 		location += "?" + u.RawQuery
 	}
 	return location, nil
-}
-
-// recordAt is where the first record begins that begins at lsn or behind it.
-func recordAt(ctx context.Context, src replay.WALSource, lsn pg.LSN) (_ pg.LSN, err error) {
-	stream, err := src.Open(ctx, lsn)
-	if err != nil {
-		return 0, fmt.Errorf("look for the record at %s: %w", lsn, err)
-	}
-	defer func() { err = errors.Join(err, stream.Close()) }()
-	var rec wal.Record
-	if err := wal.NewReader(stream.ReadPages, wal.Config{Start: lsn, SegmentSize: src.SegmentSize(), FindFirst: true, MayBeginLate: true}).Next(&rec); err != nil {
-		return 0, fmt.Errorf("look for the record at %s: %w", lsn, err)
-	}
-	return rec.LSN, nil
 }

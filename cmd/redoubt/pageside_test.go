@@ -13,6 +13,8 @@ import (
 	"redoubt/internal/official/pageserver/wire"
 	"redoubt/internal/pageservertest"
 	"redoubt/internal/pg"
+	"redoubt/replay"
+	"redoubt/replay/native"
 )
 
 // servedDemo is a stand-in for a pageserver, with tokens,
@@ -39,30 +41,45 @@ func servedDemo(t *testing.T, layout wire.Layout) (s *pageservertest.Server, key
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := pageservertest.NewHistory(ctx, base, span.From, src, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
+	next := finish(t, raced(t, spanIn(bucket, "acme", "main", "nightly-2", "nightly-3").args()...))
+	to = next.verification(t).Span.To
+	timelines := map[string]*pageservertest.History{}
+	for id, first := range map[string]pg.LSN{demoTimeline: span.To, demoBranch: demoFork(t, src, span.To, to) + 8} {
+		h, err := pageservertest.NewHistory(ctx, base, span.From, src, t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = h.Close() })
+		h.First, timelines[id] = first, h
 	}
-	h.First = span.To
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err = pageservertest.Start(pageservertest.Config{
-		Tenant: demoTenant, Timelines: map[string]*pageservertest.History{demoTimeline: h}, Layout: layout, Key: public,
-	})
+	s, err = pageservertest.Start(pageservertest.Config{Tenant: demoTenant, Timelines: timelines, Layout: layout, Key: public})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close(); _ = h.Close() })
-	next := finish(t, raced(t, spanIn(bucket, "acme", "main", "nightly-2", "nightly-3").args()...))
-	return s, private, sp.wal, span.To, next.verification(t).Span.To
+	t.Cleanup(func() { _ = s.Close() })
+	return s, private, sp.wal, span.To, to
 }
 
 const (
 	demoTenant   = "0123456789abcdef0123456789abcdef"
 	demoTimeline = "fedcba9876543210fedcba9876543210"
+	demoBranch   = "bedcba9876543210fedcba9876543210" // the same WAL and pages; of the latter none at the LSN where it begins or before
 )
+
+// demoFork is the LSN, between two at which the demo's pages are served, where
+// demoBranch leaves demoTimeline.
+func demoFork(t *testing.T, src replay.WALSource, from, to pg.LSN) pg.LSN {
+	t.Helper()
+	at, err := native.FirstRecord(t.Context(), src, (pg.SegmentOf(from+(to-from)/5, src.SegmentSize()) + 1).Start(src.SegmentSize()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
 
 // TestVerifyPageserver: clean is 0, a wrong page 1, and a token that is
 // refused, or none, 3; the token is in no output.

@@ -290,8 +290,8 @@ func (s *site) verify(ctx context.Context, spec scheduler.SpanSpec) (_ finding.V
 
 // base opens a span's base.
 func (s *site) base(ctx context.Context, src config.Source, spec scheduler.SpanSpec, backups string, archived replay.WALSource) (side, error) {
-	if of, lsn, ok := scheduler.SplitAt(spec.Base); ok && of == pagesName && isPageserver(src.Official) {
-		return s.openReadable(ctx, src, spec.TimelineKey, lsn, archived)
+	if lsn, ok := readableAt(src, spec.Base); ok {
+		return s.openReadable(ctx, src, spec.TimelineKey, lsn, archived, true)
 	}
 	return openSide(ctx, below(backups, spec.Base))
 }
@@ -299,8 +299,8 @@ func (s *site) base(ctx context.Context, src config.Source, spec scheduler.SpanS
 // official opens a span's official side and says where its WAL comes from.
 func (s *site) official(ctx context.Context, src config.Source, spec scheduler.SpanSpec, backups string, archived replay.WALSource) (verify.Snapshot, replay.WALSource, func() error, error) {
 	name := spec.Official
-	if of, lsn, ok := scheduler.SplitAt(name); ok && of == pagesName && isPageserver(src.Official) {
-		side, err := s.openReadable(ctx, src, spec.TimelineKey, lsn, archived)
+	if lsn, ok := readableAt(src, name); ok {
+		side, err := s.openReadable(ctx, src, spec.TimelineKey, lsn, archived, false)
 		if err != nil {
 			return nil, nil, nil, err
 		}

@@ -3,6 +3,7 @@ package native
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
@@ -22,6 +23,37 @@ func Reach(ctx context.Context, src replay.WALSource, span pg.Range) (pg.LSN, er
 		return at, nil
 	}
 	return at, err
+}
+
+// FirstRecord is where the first record begins that begins at an LSN or behind it.
+func FirstRecord(ctx context.Context, src replay.WALSource, at pg.LSN) (_ pg.LSN, err error) {
+	stream, err := src.Open(ctx, at)
+	if err != nil {
+		return 0, fmt.Errorf("look for the record at %s: %w", at, err)
+	}
+	defer func() { err = errors.Join(err, stream.Close()) }()
+	var rec wal.Record
+	if err := wal.NewReader(stream.ReadPages, wal.Config{Start: at, SegmentSize: src.SegmentSize(), FindFirst: true, MayBeginLate: true}).Next(&rec); err != nil {
+		return 0, fmt.Errorf("look for the record at %s: %w", at, err)
+	}
+	return rec.LSN, nil
+}
+
+// Boundary is an LSN itself if a record begins or the last one there ends at it, else
+// where the next one begins.
+func Boundary(ctx context.Context, src replay.WALSource, at pg.LSN) (pg.LSN, error) {
+	next, err := FirstRecord(ctx, src, at)
+	if err == nil || at == 0 {
+		return next, err
+	}
+	before, otherErr := FirstRecord(ctx, src, pg.SegmentOf(at-1, src.SegmentSize()).Start(src.SegmentSize()))
+	if otherErr != nil || before >= at {
+		return 0, err
+	}
+	if end, otherErr := Reach(ctx, src, pg.Range{From: before, To: at}); otherErr != nil || end != at {
+		return 0, err
+	}
+	return at, nil
 }
 
 // EachTouch reads a range of WAL and tells of each block that a record
