@@ -288,6 +288,7 @@ func (r *run) reasons(err error) {
 		}
 	}
 	r.addNewerImages()
+	r.addLacking(add)
 	for _, s := range []Snapshot{r.Base, r.Official} {
 		for _, p := range s.Problems() {
 			add("%s: %s", s.Name(), p)

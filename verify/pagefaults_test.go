@@ -19,6 +19,7 @@ import (
 	"redoubt/internal/pg/datadir"
 	"redoubt/internal/pg/page"
 	"redoubt/replay/native"
+	"redoubt/verify"
 )
 
 // touched are the main fork blocks that a span's WAL touches and leaves, and the
@@ -254,6 +255,62 @@ func testPageUnreadable(t *testing.T, w *pageWorld) {
 	w.Plant(pageservertest.Plant{})
 	if v, err := w.night(t, from, to+4); v.Verdict == finding.Clean || err == nil {
 		t.Errorf("to the middle of a record: %s, error %v", describe(v), err)
+	}
+}
+
+// TestPageserverUntouched: with a sample of the untouched blocks, relations that the
+// span's WAL does not name are looked at, too.
+func TestPageserverUntouched(t *testing.T) {
+	eachPageWorld(t, wire.Layout{Shards: 2, Stripe: 16}, testPageUntouched)
+}
+
+func testPageUntouched(t *testing.T, w *pageWorld) {
+	at := len(w.ends) / 2
+	from, to := w.ends[at], w.ends[at+200]
+	e := native.New(native.Config{Scratch: t.TempDir(), NameForks: true}, w.wal, native.Span{Range: pg.Range{From: from, To: to}})
+	defer func() { _ = e.Close() }()
+	if _, err := e.Scan(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	quiet := pg.RelFork{RelFileLocator: pg.RelFileLocator{Spc: pg.DefaultTablespaceOID, DB: 5, Rel: 2600}} // pg_aggregate
+	if slices.Contains(e.TouchedForks(), quiet) {
+		t.Fatalf("the WAL names %s", quiet)
+	}
+	all := func(o *verify.Options) { o.Untouched = 1 }
+	night := func(p pageservertest.Plant) *finding.Verification {
+		w.Plant(p)
+		v, err := w.night(t, from, to, all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	v := night(pageservertest.Plant{})
+	if v.Verdict != finding.Clean || v.Coverage.Relations < 500 || v.Coverage.BlocksUntouchedCompared < 1000 {
+		t.Errorf("%d relations: %s", v.Coverage.Relations, describe(v))
+	}
+	t.Logf("%d relations, %d untouched blocks compared, %d not looked at", v.Coverage.Relations, v.Coverage.BlocksUntouchedCompared, v.Coverage.BlocksSkipped)
+	one := func(what string, v *finding.Verification, kind finding.Kind) {
+		t.Helper()
+		if len(v.Discrepancies) != 1 || v.Discrepancies[0].Kind != kind || forkOf(&v.Discrepancies[0]) != quiet {
+			t.Errorf("%s: %s", what, describe(v))
+		}
+	}
+	one("a relation gone", night(pageservertest.Plant{Missing: func(at pg.LSN, f pg.RelFork) bool { return at >= to && f == quiet }}), finding.MissingRelation)
+	one("a relation shorter", night(pageservertest.Plant{Size: func(at pg.LSN, f pg.RelFork, n pg.BlockNumber) pg.BlockNumber {
+		if at >= to && f == quiet {
+			return n - 1
+		}
+		return n
+	}}), finding.SizeMismatch)
+	one("bytes of it", night(pageservertest.Plant{Page: func(at pg.LSN, b pg.Block, p []byte) {
+		if at >= to && b.RelFork == quiet && b.Number == 1 {
+			spoilItem(p)
+		}
+	}}), finding.BitRot)
+	v = night(pageservertest.Plant{Missing: func(_ pg.LSN, f pg.RelFork) bool { return f == quiet }})
+	if v.Verdict != finding.Inconclusive || !strings.Contains(strings.Join(v.Reasons, "\n"), "lacks 1 relations that its own pg_class names, "+quiet.String()) {
+		t.Errorf("a relation that is gone from the start: %s", describe(v))
 	}
 }
 

@@ -15,12 +15,14 @@ import (
 
 // Sparse is a Snapshot that its server gives out block by block, so that only
 // what is wanted is read of it: what the span's WAL touches and, as far as
-// Options.Untouched says, other blocks of the same relations. Its Walk streams
-// what is no relation.
+// Options.Untouched says, other blocks of all relations. Its Walk streams what
+// is no relation.
 type Sparse interface {
 	Snapshot
 	// WalkOnly streams what is no relation, then what is wanted of relations.
 	WalkOnly(ctx context.Context, want datadir.Selection, v datadir.Visitor) error
+	// Sizes returns the blocks of those of the forks that exist.
+	Sizes(ctx context.Context, forks []pg.RelFork) (map[pg.RelFork]pg.BlockNumber, error)
 	// DatabaseBlocks is how many blocks the relations of a database have.
 	DatabaseBlocks(ctx context.Context, db pg.OID) (int64, error)
 	// Keeps says whether the side has an SLRU at all.
@@ -69,7 +71,11 @@ func (r *run) readBase(ctx context.Context, v datadir.Visitor) error {
 	if r.a.CopiesDatabases() {
 		return &inconclusive{fmt.Sprintf("the span copies a database file by file, and %s cannot list the files of the original", r.Base.Name())}
 	}
-	return s.WalkOnly(ctx, datadir.Selection{Forks: r.a.TouchedForks(), Blocks: r.baseBlocks, SLRUs: r.a.TouchedSLRUs(), MayLack: true}, v)
+	want := datadir.Selection{Forks: r.a.TouchedForks(), Blocks: r.baseBlocks, SLRUs: r.a.TouchedSLRUs(), MayLack: true}
+	if r.Untouched > 0 && r.Rel == nil {
+		want.More = r.catalogued
+	}
+	return s.WalkOnly(ctx, want, v)
 }
 
 // baseBlocks are the blocks of a base that redo builds on, or that are

@@ -141,6 +141,7 @@ type run struct {
 	asked          map[pg.RelFork]bool // forks of a Sparse official side that were asked for
 	known          int64               // blocks of the official forks that were asked for
 	traced         int                 // blocks whose official past was asked for
+	lacks          []pg.RelFork        // relations that a Sparse base's catalogs name and it has not
 	moving         *movingSide         // nil if the official side stands still
 }
 

@@ -19,7 +19,7 @@ import (
 type Client struct {
 	target Target
 	opt    Options
-	limit  *rate.Limiter // pages
+	limit  *rate.Limiter // requests
 	shards []*shard
 }
 
@@ -132,10 +132,8 @@ func (c *Client) attempt(ctx context.Context, s *shard, requests []wire.Request,
 	sent := *next
 	for *next < len(requests) {
 		for sent < len(requests) && sent-*next < c.opt.Depth {
-			if requests[sent].Op == wire.GetPage {
-				if err := c.limit.Wait(ctx); err != nil {
-					return err
-				}
+			if err := c.limit.Wait(ctx); err != nil {
+				return err
 			}
 			s.lastID++
 			requests[sent].ID = s.lastID

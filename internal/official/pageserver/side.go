@@ -178,11 +178,21 @@ func (s *Side) WalkOnly(ctx context.Context, w datadir.Selection, v datadir.Visi
 	if err := s.files(ctx, w, v); err != nil {
 		return err
 	}
-	sizes, err := s.Sizes(ctx, w.Forks)
+	forks := w.Forks
+	if w.More != nil {
+		more, err := w.More(ctx)
+		if err != nil {
+			return err
+		}
+		forks = slices.Concat(forks, more)
+		slices.SortFunc(forks, pg.RelFork.Compare)
+		forks = slices.Compact(forks)
+	}
+	sizes, err := s.Sizes(ctx, forks)
 	if err != nil {
 		return err
 	}
-	for _, f := range w.Forks {
+	for _, f := range forks {
 		size, ok := sizes[f]
 		if !ok {
 			continue

@@ -36,7 +36,7 @@ type Options struct {
 	SSLMode        string // as libpq's sslmode; default prefer
 	RootCert       string // file of the certificates that SSLMode verifies against
 	Depth          int    // requests under way on a connection; default 32
-	PagesPerSecond int    // of all connections; default 10,000, negative for no limit
+	PagesPerSecond int    // of all connections, other requests included; default 10,000, negative for no limit
 	Timeout        time.Duration
 	Attempts       int           // connections tried in a row before giving up; default 6
 	Pause          time.Duration // before the second attempt, doubled each time; default 200 ms

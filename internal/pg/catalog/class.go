@@ -34,6 +34,7 @@ type Class struct {
 	RelFileNode pg.OID // 0: mapped, or without storage
 	Tablespace  pg.OID // 0: the database's default
 	Toast       pg.OID // of the table's TOAST table, 0 if it has none
+	Persistence byte   // relpersistence: p permanent, u unlogged, t temporary
 	Kind        byte   // relkind: r table, i index, t TOAST table, S sequence, …
 }
 
@@ -46,7 +47,7 @@ func Classes(p page.Page, major int) []Class {
 		out = append(out, Class{
 			Tuple: t, OID: t.oid(0), Name: t.name(4), Namespace: t.oid(relNamespaceOffset),
 			RelFileNode: t.oid(relFileNodeOffset), Tablespace: t.oid(relTablespaceOffset),
-			Toast: t.oid(toast), Kind: t.row[kind],
+			Toast: t.oid(toast), Persistence: t.row[kind-1], Kind: t.row[kind],
 		})
 	}
 	return out

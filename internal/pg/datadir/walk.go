@@ -1,6 +1,7 @@
 package datadir
 
 import (
+	"context"
 	"iter"
 
 	"redoubt/internal/pg"
@@ -44,4 +45,6 @@ type Selection struct {
 	// SLRUs with its files; MayLack says that their segments need not be there yet.
 	SLRUs   []pg.SLRUPage
 	MayLack bool
+	// More, if set, is asked for further forks as soon as what is no relation was read.
+	More func(ctx context.Context) ([]pg.RelFork, error)
 }
