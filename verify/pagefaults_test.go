@@ -82,7 +82,7 @@ func testPageMutations(t *testing.T, w *pageWorld) {
 	wrongSince := make(map[pg.Block]pg.LSN) // the record from which on the page is wrong
 	kinds := make(map[pg.Block]finding.Kind)
 	older := make(map[pg.Block]pg.LSN)
-	for i, b := range blocks[:min(len(blocks), 3*nights(2))] {
+	for i, b := range blocks[:min(len(blocks), 3*nights(2), 99)] {
 		r := recs[b]
 		at := 1 + rng.IntN(len(r)-1)
 		wrongSince[b] = r[at].LSN

@@ -16,6 +16,10 @@ import (
 // maxFile bounds the small files of a base backup; an SLRU segment has 256 KiB.
 const maxFile = 1 << 20
 
+// maxFiles bounds how many of them there may be: some 82,000 segments of
+// pg_multixact/members are the most that an SLRU has.
+const maxFiles = 1 << 20
+
 // maxBackup bounds a base backup: the pages of all SLRUs, and no relations.
 const maxBackup = 64 << 30
 
@@ -31,7 +35,7 @@ func (c *Client) Files(ctx context.Context, lsn pg.LSN, fn func(name string, con
 	}
 	ctx, stalled := context.WithCancelCause(ctx)
 	defer stalled(nil)
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	defer func() { hangUp(context.WithoutCancel(ctx), conn) }()
 	timer := time.AfterFunc(c.opt.Timeout, func() { stalled(errStalled) })
 	defer timer.Stop()
 
@@ -108,6 +112,9 @@ func eachFile(in io.Reader, fn func(name string, content []byte) error) (whole b
 		}
 		if seen[name] {
 			return whole, fmt.Errorf("%s is in it twice", name)
+		}
+		if len(seen) == maxFiles {
+			return whole, fmt.Errorf("it has more than %d files", maxFiles)
 		}
 		seen[name] = true
 		content, err := io.ReadAll(t)

@@ -45,6 +45,16 @@ func (c *Client) dial(ctx context.Context, server string) (*pgconn.PgConn, error
 	return pgconn.ConnectConfig(ctx, cfg)
 }
 
+// hangUp ends a connection. One that broke or was cancelled pgconn would keep for
+// 15 seconds, until the server ends what it was told to cancel.
+func hangUp(ctx context.Context, c *pgconn.PgConn) {
+	if c.IsClosed() {
+		_ = c.Conn().Close()
+		return
+	}
+	_ = c.Close(ctx) // it was only read
+}
+
 // dialAgain is dial with more attempts.
 func (c *Client) dialAgain(ctx context.Context, server string) (conn *pgconn.PgConn, err error) {
 	err = c.retry(ctx, func() (bool, error) {
@@ -92,7 +102,7 @@ func (c *Client) openStream(ctx context.Context, server string) (_ *pagestream, 
 	if err := s.flush(); err != nil {
 		return nil, err
 	}
-	for {
+	for range maxAsides {
 		msg, err := s.receive(ctx)
 		if err != nil {
 			return nil, err
@@ -101,7 +111,14 @@ func (c *Client) openStream(ctx context.Context, server string) (_ *pagestream, 
 			return s, nil
 		}
 	}
+	return nil, errAsides
 }
+
+// maxAsides is how many messages a server may send that are no answer, such as
+// notices, before the one that is waited for.
+const maxAsides = 1000
+
+var errAsides = fmt.Errorf("%w: it sends %d messages and no answer", wire.ErrFormat, maxAsides)
 
 // watch lets the end of a context end what the connection waits for.
 func (s *pagestream) watch(ctx context.Context) (stop func()) {
@@ -156,7 +173,7 @@ func (s *pagestream) send(q *wire.Request) {
 
 // answer reads the response to a request. Its pages are valid until the next.
 func (s *pagestream) answer(ctx context.Context, q *wire.Request) (*wire.Response, error) {
-	for {
+	for range maxAsides {
 		msg, err := s.receive(ctx)
 		if err != nil {
 			return nil, err
@@ -174,6 +191,7 @@ func (s *pagestream) answer(ctx context.Context, q *wire.Request) (*wire.Respons
 		}
 		return &p, nil
 	}
+	return nil, errAsides
 }
 
 func (s *pagestream) close() error { return s.conn.Close() }

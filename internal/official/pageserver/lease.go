@@ -1,6 +1,7 @@
 package pageserver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/errgroup"
 
 	"redoubt/internal/pg"
@@ -71,15 +73,14 @@ func (c *Client) leaseAs(ctx context.Context, server, id string, lsn pg.LSN) (ti
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.opt.Timeout)
 	defer cancel()
-	defer func() { _ = pg.Close(ctx) }()
-	results, err := pg.Exec(ctx, fmt.Sprintf("lease lsn %s %s %s", id, c.target.Timeline, lsn)).ReadAll()
+	defer func() { hangUp(ctx, pg) }()
+	value, err := oneValue(pg.Exec(ctx, fmt.Sprintf("lease lsn %s %s %s", id, c.target.Timeline, lsn)))
+	if errors.Is(err, errNotOne) {
+		err = &Error{Reason: Protocol, Server: server, Doing: "get a lease of " + lsn.String(), Err: err}
+	}
 	if err != nil {
 		return 0, err
 	}
-	if len(results) != 1 || len(results[0].Rows) != 1 || len(results[0].Rows[0]) != 1 {
-		return 0, &Error{Reason: Protocol, Server: server, Doing: "get a lease of " + lsn.String(), Err: errors.New("the answer has not one value")}
-	}
-	value := results[0].Rows[0][0]
 	if value == nil {
 		return 0, &Error{Reason: LeaseLost, Server: server, Doing: "get a lease of " + lsn.String(), Err: errRefusedLease}
 	}
@@ -95,6 +96,28 @@ func (c *Client) leaseAs(ctx context.Context, server, id string, lsn pg.LSN) (ti
 		}
 	}
 	return d, nil
+}
+
+var errNotOne = errors.New("the answer has not one value")
+
+// oneValue reads an answer of one row with one value. It does not read on where there is more.
+func oneValue(answer *pgconn.MultiResultReader) (value []byte, err error) {
+	rows := 0
+	for answer.NextResult() {
+		for r := answer.ResultReader(); r.NextRow(); rows++ {
+			if rows > 0 || len(r.Values()) != 1 {
+				return nil, errNotOne
+			}
+			value = bytes.Clone(r.Values()[0])
+		}
+	}
+	if err := answer.Close(); err != nil {
+		return nil, err
+	}
+	if rows != 1 {
+		return nil, errNotOne
+	}
+	return value, nil
 }
 
 // renewEvery is the longest time between renewals: leases last ten minutes
