@@ -169,10 +169,9 @@ func (c *chase) stopPage() []byte {
 func (c *chase) outcome() outcome {
 	m := c.moving
 	_, copied := m.ahead.CopiedDatabase(c.p.Spc, c.p.DB)
-	fork, exists := m.ahead.Fork(c.p.RelFork)
 	switch {
 	case c.official == nil:
-		return c.absent(exists && c.p.Number < fork.Size)
+		return notThere // if it should be, the fork's size says so
 	case c.matched, c.vm != nil && c.vm.fits() && (!c.p.checksum || c.official.ChecksumOK(c.p.Number)):
 		return accounted
 	case c.p.lsn > m.end && c.p.lsn <= m.reached:
@@ -192,10 +191,6 @@ func (c *chase) inSpan() bool {
 	f, ok := c.ra.Fork(c.p.RelFork)
 	return ok && c.p.Number < f.Size
 }
-
-// absent judges a block that is not there (any more). If it should be, the
-// fork's size says so.
-func (c *chase) absent(bool) outcome { return notThere }
 
 // mapRange is between which two sets of bits a page of the visibility map may
 // be: a heap record's backend clears bits before it writes the record, so that

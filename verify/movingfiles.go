@@ -21,13 +21,8 @@ func (r *run) movingRelations(ctx context.Context, s *officialSide) error {
 	if err := r.findLeftovers(ctx); err != nil {
 		return err
 	}
-	r.unlogged = make(map[pg.RelFileLocator]bool)
 	all := slices.Concat(r.ra.Forks(), r.rb.Forks(), r.moving.ahead.Forks())
-	for _, f := range all {
-		if f.Fork == pg.InitFork {
-			r.unlogged[f.RelFileLocator] = true
-		}
-	}
+	r.unlogged = unloggedOf(all)
 	var suspects []pg.RelFork
 	seen, names := make(map[pg.RelFork]bool), make(map[pg.RelFileLocator]bool)
 	for _, f := range all {
@@ -56,7 +51,7 @@ func (r *run) movingRelations(ctx context.Context, s *officialSide) error {
 // movingSizes looks at the sizes of forks again until they fit, or for good.
 func (r *run) movingSizes(ctx context.Context, suspects []pg.RelFork) error {
 	m := r.moving
-	wait := m.opt.FirstWait
+	wait := m.waits()
 	for round := 0; len(suspects) > 0; round++ {
 		before := make(map[pg.RelFork]int64, len(suspects))
 		sizes := make(map[pg.RelFork]int64, len(suspects))
@@ -88,16 +83,15 @@ func (r *run) movingSizes(ctx context.Context, suspects []pg.RelFork) error {
 			case m.end < written: // the record of a removal need not be on disk before the file is gone
 				r.tally.fork(f).uncaught[tooNew] += max(1, stateOfSize(m.ahead, f))
 			default:
-				r.movingSize(f, sizes[f])
+				r.addSize(f, r.sizeInput(f, sizes[f]))
 			}
 		}
 		if suspects = left; len(suspects) == 0 || round >= m.opt.Rounds {
 			break
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := wait.pause(ctx); err != nil {
 			return err
 		}
-		wait = min(2*wait, longestWait)
 	}
 	return nil
 }
@@ -150,9 +144,6 @@ func (r *run) blankBehind(ctx context.Context, f pg.RelFork, size int64) (bool, 
 	return true, nil
 }
 
-// movingSize notes a size that does not fit.
-func (r *run) movingSize(f pg.RelFork, size int64) { r.addSize(f, r.sizeInput(f, size)) }
-
 // sizeInput is what is known of a fork that has so many blocks now.
 func (r *run) sizeInput(f pg.RelFork, size int64) compare.SizeInput {
 	in := compare.SizeInput{
@@ -175,7 +166,7 @@ func (r *run) sizeInput(f pg.RelFork, size int64) compare.SizeInput {
 // made of them before and after they were read.
 func (r *run) movingMaps(ctx context.Context) error {
 	m := r.moving
-	wait := m.opt.FirstWait
+	wait := m.waits()
 	for round := 0; ; round++ {
 		before := m.ahead
 		keys := slices.Concat(before.RelMaps(), r.rb.RelMaps())
@@ -217,10 +208,9 @@ func (r *run) movingMaps(ctx context.Context) error {
 			}
 			return nil
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := wait.pause(ctx); err != nil {
 			return err
 		}
-		wait = min(2*wait, longestWait)
 	}
 }
 
@@ -244,7 +234,7 @@ func (r *run) movingSLRUs(ctx context.Context, s *officialSide) error {
 	}
 	r.out.Coverage.SLRUPagesCompared += int64(len(pairs))
 	m := r.moving
-	wait := m.opt.FirstWait
+	wait := m.waits()
 	for round := 0; len(pairs) > 0; round++ {
 		left := pairs[:0]
 		for _, p := range pairs {
@@ -263,10 +253,9 @@ func (r *run) movingSLRUs(ctx context.Context, s *officialSide) error {
 		if pairs = left; len(pairs) == 0 {
 			return nil
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := wait.pause(ctx); err != nil {
 			return err
 		}
-		wait = min(2*wait, longestWait)
 		if err := r.readSLRUs(ctx, pairs); err != nil {
 			return err
 		}
@@ -275,14 +264,6 @@ func (r *run) movingSLRUs(ctx context.Context, s *officialSide) error {
 		}
 	}
 	return nil
-}
-
-func (r *run) addSLRU(p pg.SLRUPage, res compare.Result) {
-	n := int64(p.Page)
-	r.add(finding.Discrepancy{
-		Block: &n, File: datadir.SLRUPath(p), Offset: n % pg.SLRUPagesPerSegment * pg.BlockSize,
-		Kind: res.Kind, Severity: res.Severity, Blame: res.Blame, Explanation: res.Explanation, ByteRanges: res.Ranges,
-	})
 }
 
 // movingSLRU compares one page with its state at the span's end and now.

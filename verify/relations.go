@@ -19,13 +19,8 @@ func (r *run) relations(ctx context.Context, s *officialSide) error {
 	if err := r.findLeftovers(ctx); err != nil {
 		return err
 	}
-	r.unlogged = make(map[pg.RelFileLocator]bool)
 	a, b := r.replayedForks(), r.rb.Forks()
-	for _, f := range slices.Concat(a, b) {
-		if f.Fork == pg.InitFork {
-			r.unlogged[f.RelFileLocator] = true
-		}
-	}
+	r.unlogged = unloggedOf(slices.Concat(a, b))
 	names := make(map[pg.RelFileLocator]bool)
 	for _, f := range b {
 		if why := r.whyLeftOut(f.RelFork); why != "" {
@@ -53,6 +48,17 @@ func (r *run) relations(ctx context.Context, s *officialSide) error {
 	}
 	r.out.Coverage.Relations = int64(len(names))
 	return nil
+}
+
+// unloggedOf are the relations that have an init fork.
+func unloggedOf(forks []native.Fork) map[pg.RelFileLocator]bool {
+	out := make(map[pg.RelFileLocator]bool)
+	for _, f := range forks {
+		if f.Fork == pg.InitFork {
+			out[f.RelFileLocator] = true
+		}
+	}
+	return out
 }
 
 // whyLeftOut says why a fork's contents are not what the WAL says, "" if they

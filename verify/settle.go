@@ -32,7 +32,7 @@ func (r *run) settle(ctx context.Context) error {
 		return err
 	}
 	m.deadline = time.Now().Add(m.opt.WALWait)
-	wait := m.opt.FirstWait
+	wait := m.waits()
 	for round := 0; ; round++ {
 		r.progress("follow the server", int64(round), int64(m.opt.Rounds))
 		if err := r.follows(ctx, m.open(), round); err != nil {
@@ -43,10 +43,9 @@ func (r *run) settle(ctx context.Context) error {
 		if !again && (len(early) == 0 || !time.Now().Before(m.deadline)) {
 			break
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := wait.pause(ctx); err != nil {
 			return err
 		}
-		wait = min(2*wait, longestWait)
 		if again {
 			if err := r.readAgain(ctx, bad); err != nil {
 				return err
@@ -60,6 +59,18 @@ func (r *run) settle(ctx context.Context) error {
 }
 
 const longestWait = 10 * time.Second
+
+// waits are the pauses before a moving side is looked at again: each is twice
+// as long as the one before.
+type waits struct{ next time.Duration }
+
+func (m *movingSide) waits() *waits { return &waits{m.opt.FirstWait} }
+
+func (w *waits) pause(ctx context.Context) error {
+	d := w.next
+	w.next = min(2*d, longestWait)
+	return pause(ctx, d)
+}
 
 // open are the pending blocks that more reading or more WAL may account for.
 func (m *movingSide) open() []*pending {

@@ -92,13 +92,18 @@ func (r *run) slrus(ctx context.Context, s *officialSide) error {
 		if res.Equal {
 			continue
 		}
-		n := int64(p.page.Page)
-		r.add(finding.Discrepancy{
-			Block: &n, File: datadir.SLRUPath(p.page), Offset: n % pg.SLRUPagesPerSegment * pg.BlockSize,
-			Kind: res.Kind, Severity: res.Severity, Blame: res.Blame, Explanation: res.Explanation, ByteRanges: res.Ranges,
-		})
+		r.addSLRU(p.page, res)
 	}
 	return nil
+}
+
+// addSLRU notes an SLRU page that is not what it should be.
+func (r *run) addSLRU(p pg.SLRUPage, res compare.Result) {
+	n := int64(p.Page)
+	r.add(finding.Discrepancy{
+		Block: &n, File: datadir.SLRUPath(p), Offset: n % pg.SLRUPagesPerSegment * pg.BlockSize,
+		Kind: res.Kind, Severity: res.Severity, Blame: res.Blame, Explanation: res.Explanation, ByteRanges: res.Ranges,
+	})
 }
 
 // namedMultis says which multixacts of offsets pages that differ a record of
