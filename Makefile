@@ -1,7 +1,7 @@
 # demo:     the nightly job on real WAL that ships with the repository
 # test:     all tests; fetches the PostgreSQL servers it wants, says what it skipped
 # prove:    the proofs that want servers, in full, on all majors: some hours
-# soak:     the WAL backup agent under faults for SOAK, and its model for long
+# soak:     the WAL backup agent under faults for SOAK, its model for long, and healthy servers read under load for SOAK
 # lint:     gofmt, go vet, golangci-lint and a proof that forbidden imports are caught
 # bench:    benchmarks, then the comparison with PostgreSQL's own tools
 # fuzz:     every fuzz target for FUZZTIME
@@ -55,6 +55,7 @@ prove: test-setup
 soak: test-setup
 	REDOUBT_SOAK=$(SOAK) go test -count=1 -v -timeout 24h -run '^TestSoak$$' ./cmd/redoubt
 	REDOUBT_MODEL_SEEDS=3000 go test -count=1 -v -timeout 2h -run '^TestModel$$' ./walbackup 2>&1 | grep -v -E '^ *(---|===)'
+	REDOUBT_SOAK=$(SOAK) go test -count=1 -v -timeout 24h -run '^TestMoving(Nights|Standby)$$' ./verify
 
 lint: $(CACHE)/bin/golangci-lint
 	@files=$$(gofmt -l .); \

@@ -10,7 +10,10 @@ import (
 // official page's entry is what it was before or is after, that, else what it is after.
 // Missing pages are all zeros. A transaction's status may also be
 // sub-committed on its way from in progress to committed
-// (TransactionIdSetTreeStatus, access/transam/clog.c).
+// (TransactionIdSetTreeStatus, access/transam/clog.c), and in progress though
+// it has aborted: a checkpoint does not wait for the abort whose record is
+// before its redo pointer (RecordTransactionAbort, access/transam/xact.c), and to
+// whoever asks the two are the same.
 func SLRUBetween(slru pg.SLRU, official, before, after []byte) []byte {
 	o, okO := slruPage(official)
 	a, okA := slruPage(before)
@@ -52,7 +55,7 @@ func xactsBetween(o, a, b byte) byte {
 	out := b
 	for shift := 0; shift < 8; shift += 2 {
 		so, sa, sb := o>>shift&3, a>>shift&3, b>>shift&3
-		if so == sa || so == subCommitted && sa == 0 && sb != aborted {
+		if so == sa || so == subCommitted && sa == 0 && sb != aborted || so == 0 && sb == aborted {
 			out = out&^(3<<shift) | so<<shift
 		}
 	}

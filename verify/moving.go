@@ -77,6 +77,7 @@ type movingSide struct {
 	deadline time.Time // of waiting for WAL
 	reached  pg.LSN    // the newest position that was asked for
 	end      pg.LSN    // up to where there is WAL
+	early    []string  // what else than blocks is newer than that
 	stops    map[pg.Block]pg.LSN
 	words    map[pg.Block]string
 	engine   *native.Engine // from the span's end to end

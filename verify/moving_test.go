@@ -2,9 +2,13 @@ package verify_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"redoubt/internal/finding"
 	"redoubt/internal/official/livepg"
@@ -69,40 +73,119 @@ func against(s running, c *pgtest.Cluster, base string) verify.Options {
 	}
 }
 
+// manyNights are how many times a healthy server under load is compared: a few in
+// CI, some twenty on each major and on a standby of each with REDOUBT_PROVE=1,
+// as many as fit into REDOUBT_SOAK.
+type manyNights struct {
+	most  int
+	until time.Time
+}
+
+func newNights(t *testing.T, some, all, subtests int) manyNights {
+	t.Helper()
+	soak := os.Getenv("REDOUBT_SOAK")
+	if soak == "" {
+		return manyNights{most: pick(some, all)}
+	}
+	d, err := time.ParseDuration(soak)
+	if err != nil {
+		t.Fatalf("REDOUBT_SOAK: %v", err)
+	}
+	return manyNights{until: time.Now().Add(d / time.Duration(subtests))}
+}
+
+// more says whether there is another night after n.
+func (n manyNights) more(done int) bool {
+	if n.until.IsZero() {
+		return done < n.most
+	}
+	return time.Now().Before(n.until)
+}
+
+// nightsPerBase is after how many nights the next ones begin at a new base
+// backup, so that a long run does not read ever more WAL.
+const nightsPerBase = 5
+
+// soaked are the majors of long runs.
+func soaked(some int) []int {
+	if os.Getenv("REDOUBT_SOAK") != "" {
+		return pgtest.Majors
+	}
+	return pick([]int{some}, majors)
+}
+
 func TestMovingNights(t *testing.T) {
-	for _, major := range pick([]int{17}, majors) {
+	for _, major := range soaked(17) {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			n := newNights(t, 3, 20, 2*len(pgtest.Majors))
 			c := pgtest.Server(t, major, pgtest.Checksums(major%2 == 1), pgtest.Autovacuum(true), pgtest.Conf("autovacuum_naptime", "1s"))
 			role(c)
-			base := filepath.Join(c.Dir("backups"), "base")
-			c.Exec("CREATE TABLE warm AS SELECT i, repeat('w', 100) pad FROM generate_series(1, 20000) i")
-			c.BaseBackup(base)
-			c.Checkpoint()
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
-				pgtest.Mixed{Seed: uint64(major), Rounds: pick(1, 4)}.Run(c)
-			}()
-			nights := 0
-			for over := false; !over; nights++ {
-				select {
-				case <-done:
-					over = true
-				default:
+			defer underLoad(c)()
+			base := ""
+			done := 0
+			for ; n.more(done); done++ {
+				if done%nightsPerBase == 0 {
+					base = newBase(t, c, done, base).Dir
+					c.Checkpoint()
 				}
-				night(t, c, base)
+				night(t, c, c, base)
 			}
-			t.Logf("%d nights", nights)
+			t.Logf("%d nights", done)
 		})
 	}
 }
 
-// night verifies a running server, which must be clean or, for blocks that it
-// changes too fast, inconclusive.
-func night(t *testing.T, c *pgtest.Cluster, base string) *finding.Verification {
+// newBase takes a base backup and removes the one before.
+func newBase(t *testing.T, c *pgtest.Cluster, n int, before string) pgtest.Backup {
 	t.Helper()
-	s := openRunning(t, c, livepg.Options{})
-	v := mustVerify(t, against(s, c, base))
+	dir := filepath.Dir(before)
+	if before == "" {
+		dir = c.Dir("backups")
+	} else {
+		if err := errors.Join(os.RemoveAll(before), os.RemoveAll(before+".tblspc")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c.BaseBackup(filepath.Join(dir, fmt.Sprint("base", n)))
+}
+
+// underLoad runs the mixed workload until the function that it returns is called.
+// Databases, which are copied while the server is read and so cannot be
+// compared until the next base, it makes now and then, and drops them.
+func underLoad(c *pgtest.Cluster) (stop func()) {
+	over, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for seed := uint64(1); ; seed++ {
+			select {
+			case <-over:
+				return
+			default:
+			}
+			load := pgtest.Mixed{Seed: seed, Clients: 2, Operations: 8}
+			if seed%40 != 3 {
+				load.Without = []string{"database"}
+			}
+			load.Run(c)
+			dropDatabases(c)
+		}
+	}()
+	return func() { close(over); <-done }
+}
+
+func dropDatabases(c *pgtest.Cluster) {
+	for _, db := range strings.Fields(c.Query("SELECT coalesce(string_agg(datname, ' '), '') FROM pg_database WHERE datname LIKE 'db\\_%'")) {
+		c.Exec("DROP DATABASE " + db)
+	}
+}
+
+// night verifies a running server, which must be clean or, for blocks that it
+// changes too fast, inconclusive. c has the archive.
+func night(t *testing.T, c, server *pgtest.Cluster, base string) *finding.Verification {
+	t.Helper()
+	s := openRunning(t, server, livepg.Options{})
+	o := against(s, c, base)
+	v := mustVerify(t, o)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

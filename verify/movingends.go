@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/page"
@@ -187,8 +186,11 @@ func (r *run) movingReasons(add func(string, ...any)) {
 	}
 	for _, k := range []string{"too_new", "too_hot", "no_redo", "copied"} {
 		if n := c[k]; n > 0 {
-			add("%d blocks %s", n, strings.TrimSpace(why[k]))
+			add("%d blocks %s", n, why[k])
 		}
+	}
+	for _, what := range r.moving.early {
+		add("%s %s", what, why["too_new"])
 	}
 }
 

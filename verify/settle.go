@@ -121,6 +121,23 @@ func (r *run) advance(ctx context.Context) (err error) {
 	return err
 }
 
+// advanceTo advances and, if asked, waits until there is WAL up to an LSN, as
+// long as is waited for WAL at all: files other than relations', and the removal
+// of these, are on disk before the WAL of it need be there.
+func (r *run) advanceTo(ctx context.Context, to pg.LSN, await bool) error {
+	for wait := r.moving.waits(); ; {
+		if err := r.advance(ctx); err != nil {
+			return err
+		}
+		if !await || r.moving.end >= to || !time.Now().Before(r.moving.deadline) {
+			return nil
+		}
+		if err := wait.pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
 // addStale adds the blocks that were equal at the span's end and that a record
 // changes which the checkpoint before they were read must have put on disk.
 func (r *run) addStale(ctx context.Context) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -30,6 +31,8 @@ type Mixed struct {
 	Seed       uint64
 	Crashes    int  // immediate shutdowns in the middle, each with recovery behind it
 	Tablespace bool // also use a tablespace of its own
+	// Without leaves operations out, by their names in the table of operations.
+	Without []string
 
 	plan []operation // instead of operations; the caller has made what they need
 	kill bool        // crashes are SIGKILLs
@@ -46,7 +49,7 @@ func (m Mixed) Run(c *Cluster) {
 		m.Operations = cmp.Or(m.Rounds, 3) * len(operations)
 	}
 	c.check(m.setUp(c))
-	m.plan = operations
+	m.plan = slices.DeleteFunc(slices.Clone(operations), func(o operation) bool { return slices.Contains(m.Without, o.name) })
 	c.check(m.run(c))
 }
 

@@ -21,13 +21,17 @@ type entry struct {
 // list lists a directory; one that is not there is empty, and files that vanish meanwhile are left out.
 func (s *Server) list(ctx context.Context, dir string) (out []entry, err error) {
 	const sql = `SELECT f, t.size, t.isdir FROM pg_ls_dir($1, true, false) f, pg_stat_file($1 || '/' || f, true) t WHERE t.size IS NOT NULL`
-	_, err = s.rows(ctx, "list "+dir, sql, []any{dir}, func(r pgx.Rows) error {
-		var e entry
-		if err := r.Scan(&e.name, &e.size, &e.dir); err != nil {
-			return err
-		}
-		out = append(out, e)
-		return nil
+	err = s.again(ctx, func() error {
+		out = nil
+		_, err := s.rows(ctx, "list "+dir, sql, []any{dir}, func(r pgx.Rows) error {
+			var e entry
+			if err := r.Scan(&e.name, &e.size, &e.dir); err != nil {
+				return err
+			}
+			out = append(out, e)
+			return nil
+		})
+		return err
 	})
 	return out, err
 }

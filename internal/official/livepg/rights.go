@@ -17,6 +17,7 @@ var functions = []string{
 	"pg_control_checkpoint()",
 	"pg_control_system()",
 	"pg_control_init()",
+	"pg_control_recovery()",
 }
 
 // Grants are the statements that give a role what reading needs, and no more.
@@ -48,16 +49,8 @@ func (e *RightsError) Error() string {
 // checkRights names all rights that the role lacks at once.
 func (s *Server) checkRights(ctx context.Context) error {
 	e := &RightsError{Server: s.name}
-	_, err := s.rows(ctx, "look at the role's rights",
-		"SELECT f, current_user::text FROM unnest($1::text[]) f WHERE NOT has_function_privilege(f, 'EXECUTE')",
-		[]any{functions}, func(r pgx.Rows) error {
-			var f string
-			if err := r.Scan(&f, &e.Role); err != nil {
-				return err
-			}
-			e.Missing = append(e.Missing, f)
-			return nil
-		})
+	const sql = `SELECT coalesce(array_agg(f), '{}'), current_user::text FROM unnest($1::text[]) f WHERE NOT has_function_privilege(f, 'EXECUTE')`
+	err := s.row(ctx, "look at the role's rights", sql, []any{functions}, &e.Missing, &e.Role)
 	if err != nil {
 		return err
 	}

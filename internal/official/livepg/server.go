@@ -137,13 +137,15 @@ func (s *Server) Info() Info { return s.info }
 // Rested is how long reading rested for lag or latency.
 func (s *Server) Rested() time.Duration { return s.pace.total }
 
-// row reads the single row of a query.
+// row reads the single row of a query, again if that may help.
 func (s *Server) row(ctx context.Context, doing, sql string, args []any, dest ...any) error {
-	found, err := s.rows(ctx, doing, sql, args, func(r pgx.Rows) error { return r.Scan(dest...) })
-	if err == nil && found != 1 {
-		err = fmt.Errorf("%s: %d rows, want one", doing, found)
-	}
-	return err
+	return s.again(ctx, func() error {
+		found, err := s.rows(ctx, doing, sql, args, func(r pgx.Rows) error { return r.Scan(dest...) })
+		if err == nil && found != 1 {
+			err = fmt.Errorf("%s: %d rows, want one", doing, found)
+		}
+		return err
+	})
 }
 
 // rows calls fn for each row of a query.
@@ -194,26 +196,32 @@ func (s *Server) identify(ctx context.Context) error {
 // Position is where the server is.
 type Position struct {
 	Redo pg.LSN // of the last checkpoint, or restartpoint, that is complete
-	// Reached is what is flushed, on a standby what is replayed: no page has a
-	// later LSN that was read before.
+	// Reached is what is flushed, on a standby what is replayed, the record
+	// included whose redo is under way if a page that it changed is on disk
+	// (UpdateMinRecoveryPoint, access/transam/xlog.c): no page has a later LSN
+	// that was read before.
 	Reached pg.LSN
 	TLI     pg.TLI
 }
 
+// reachedSQL is Position.Reached, given pg_control_recovery() as r. What is
+// replayed is said after a record's redo only, while pg_control has the end of
+// the record before a page with its LSN is written.
+const reachedSQL = `CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_replay_lsn(), r.min_recovery_end_lsn) ELSE pg_current_wal_flush_lsn() END`
+
 // Position asks where the server is now.
 func (s *Server) Position(ctx context.Context) (p Position, err error) {
-	const sql = `SELECT c.redo_lsn::text, c.timeline_id, pg_is_in_recovery(),
-		CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text
-		FROM pg_control_checkpoint() c`
+	const sql = `SELECT c.redo_lsn::text, greatest(c.timeline_id, r.min_recovery_end_timeline), pg_is_in_recovery(), ` + reachedSQL + `::text
+		FROM pg_control_checkpoint() c, pg_control_recovery() r`
 	var redo, reached string
 	var tli int
 	var standby bool
-	err = s.again(ctx, func() error { return s.row(ctx, "ask where the server is", sql, nil, &redo, &tli, &standby, &reached) })
+	err = s.row(ctx, "ask where the server is", sql, nil, &redo, &tli, &standby, &reached)
 	if err != nil {
 		return p, err
 	}
 	if standby != s.info.Standby {
-		return p, fmt.Errorf("%s was promoted while it was read", s.name)
+		return p, fmt.Errorf("%s was promoted while it was read: its history parts from what was read before; read it again", s.name)
 	}
 	if p.Redo, err = pg.ParseLSN(redo); err == nil {
 		p.Reached, err = pg.ParseLSN(reached)
@@ -230,7 +238,7 @@ func (s *Server) Position(ctx context.Context) (p Position, err error) {
 // relations that an abort removes are gone before its record is flushed
 // (smgrDoPendingDeletes after RecordTransactionAbort, access/transam/xact.c).
 func (s *Server) Inserted(ctx context.Context) (pg.LSN, error) {
-	const sql = `SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text`
+	const sql = `SELECT CASE WHEN pg_is_in_recovery() THEN ` + reachedSQL + ` ELSE pg_current_wal_insert_lsn() END::text FROM pg_control_recovery() r`
 	var at string
 	if err := s.row(ctx, "ask how far the server's WAL is", sql, nil, &at); err != nil {
 		return 0, err

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
-
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
 )
@@ -19,7 +17,7 @@ func (s *Server) read(ctx context.Context, path string, offset, length int64) (d
 	}
 	var redo string
 	known, begin := s.newest(), s.opt.now()
-	err = s.again(ctx, func() error { return s.row(ctx, "read "+path, sql, []any{path, offset, length}, &data, &redo) })
+	err = s.row(ctx, "read "+path, sql, []any{path, offset, length}, &data, &redo)
 	if err != nil {
 		return nil, err
 	}
@@ -182,8 +180,7 @@ func (s *Server) Size(ctx context.Context, f pg.RelFork) (int64, error) {
 	total := int64(-1)
 	for segment := uint32(0); ; segment++ {
 		size := int64(-1)
-		_, err := s.rows(ctx, "look at "+s.path(f, segment), "SELECT coalesce((pg_stat_file($1, true)).size, -1)",
-			[]any{s.path(f, segment)}, func(r pgx.Rows) error { return r.Scan(&size) })
+		err := s.row(ctx, "look at "+s.path(f, segment), "SELECT coalesce((pg_stat_file($1, true)).size, -1)", []any{s.path(f, segment)}, &size)
 		if err != nil || size < 0 {
 			return total, err
 		}

@@ -1,0 +1,164 @@
+package verify_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"redoubt/internal/finding"
+	"redoubt/internal/official/livepg"
+	"redoubt/internal/pg/page"
+	"redoubt/internal/pgtest"
+	"redoubt/verify"
+)
+
+// follower is a standby of a primary under load.
+type follower struct {
+	primary, standby *pgtest.Cluster
+	base             string
+}
+
+// newFollower has a standby that cancels at once whatever is in the way of
+// replay. It streams, or reads the archive only.
+func newFollower(t *testing.T, major int, streams bool) *follower {
+	t.Helper()
+	c := pgtest.Server(t, major, pgtest.Checksums(major%2 == 1), pgtest.Autovacuum(true), pgtest.Conf("autovacuum_naptime", "1s"))
+	role(c)
+	c.Exec("CREATE TABLE still AS SELECT i, repeat('s', 100) pad FROM generate_series(1, 4000) i",
+		"CREATE TABLE changed AS SELECT i, 0 v, repeat('w', 100) pad FROM generate_series(1, 4000) i", "VACUUM still, changed")
+	b := newBase(t, c, 0, "")
+	conf := []string{"max_standby_streaming_delay = 0", "max_standby_archive_delay = 0", "hot_standby = on"}
+	if !streams {
+		conf = append(conf, "primary_conninfo = ''")
+		c.SwitchWAL()
+	}
+	f := &follower{primary: c, standby: c.Standby(b, conf...), base: b.Dir}
+	f.rebase(t, 1)
+	return f
+}
+
+// rebase takes another base backup, and a restartpoint behind it.
+func (f *follower) rebase(t *testing.T, n int) {
+	t.Helper()
+	b := newBase(t, f.primary, n, f.base)
+	f.base = b.Dir
+	f.restartpoint(t)
+}
+
+// restartpoint makes the standby write one that is not older than now.
+func (f *follower) restartpoint(t *testing.T) {
+	t.Helper()
+	at := f.primary.LSN()
+	f.primary.Checkpoint()
+	f.primary.SwitchWAL()
+	f.standby.AwaitReplay(at)
+	for i := 0; ; i++ { // the checkpoint's record is behind at
+		f.standby.Checkpoint()
+		if f.standby.Query("SELECT redo_lsn >= $1::pg_lsn FROM pg_control_checkpoint()", at) == "t" {
+			return
+		}
+		if i > 600 {
+			t.Fatal("no restartpoint")
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// restless pauses and resumes replay and writes restartpoints, until the
+// function that it returns is called.
+func (f *follower) restless() (stop func()) {
+	over, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 0; ; i++ {
+			sql := []string{"SELECT pg_wal_replay_pause()", "CHECKPOINT", "SELECT pg_wal_replay_resume()", "CHECKPOINT"}[i%4]
+			_ = f.standby.TryExec("postgres", sql) // a conflict may cancel it
+			select {
+			case <-over:
+				_ = f.standby.TryExec("postgres", "SELECT pg_wal_replay_resume()")
+				return
+			case <-time.After(300 * time.Millisecond):
+			}
+		}
+	}()
+	return func() { close(over); <-done }
+}
+
+func TestMovingStandby(t *testing.T) {
+	for _, major := range soaked(15) {
+		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			n := newNights(t, 2, 20, 2*len(pgtest.Majors))
+			f := newFollower(t, major, true)
+			calm, idle := f.restless(), underLoad(f.primary)
+			done := 0
+			for ; n.more(done); done++ {
+				if done > 0 && done%nightsPerBase == 0 {
+					f.rebase(t, done)
+				}
+				night(t, f.primary, f.standby, f.base)
+			}
+			t.Logf("%d nights, %s statements cancelled for replay", done,
+				f.standby.Query("SELECT sum(confl_tablespace + confl_lock + confl_snapshot + confl_bufferpin + confl_deadlock) FROM pg_stat_database_conflicts"))
+			idle()
+			calm()
+			f.damage(t)
+			f.promoted(t)
+		})
+	}
+}
+
+// TestMovingArchiveStandby: one that knows the archive only.
+func TestMovingArchiveStandby(t *testing.T) {
+	if !pgtest.Prove() {
+		t.Skip("with REDOUBT_PROVE=1; TestMovingStandby has one that streams")
+	}
+	for _, major := range majors {
+		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			f := newFollower(t, major, false)
+			calm, idle := f.restless(), underLoad(f.primary)
+			for range 5 {
+				night(t, f.primary, f.standby, f.base)
+			}
+			idle()
+			calm()
+			f.damage(t)
+		})
+	}
+}
+
+// damage plants into the files of the standby, whose primary is well.
+func (f *follower) damage(t *testing.T) {
+	t.Helper()
+	still, changed := f.primary.RelationPath("postgres", "still"), f.primary.RelationPath("postgres", "changed")
+	f.primary.Exec("UPDATE changed SET v = v + 1")
+	f.restartpoint(t)
+	m := &moved{Cluster: f.standby, t: t, base: f.base}
+	old := pgtest.ReadBlock(t, f.base, changed, 3)
+	undo := m.plant(still, 7, func(p page.Page) { p[5000] ^= 1; m.seal(p, 7) })
+	undo2 := m.plant(changed, 3, func(p page.Page) { copy(p, old) })
+	v := m.verifyWith(f.primary, livepg.Options{}, nil)
+	want := []string{"lost_write " + changed + " 3", anyKind + " " + still + " 7"}
+	if v.Discrepancies[0].File == still {
+		want[0], want[1] = want[1], want[0]
+	}
+	m.only(v, want...)
+	undo()
+	undo2()
+	if v := m.verifyWith(f.primary, livepg.Options{}, nil); v.Verdict != finding.Clean {
+		t.Fatalf("what was planted is undone: %s", describe(v))
+	}
+}
+
+// promoted promotes the standby while it is read.
+func (f *follower) promoted(t *testing.T) {
+	t.Helper()
+	s := openRunning(t, f.standby, livepg.Options{})
+	opt := against(s, f.primary, f.base)
+	opt.Official = &interrupted{running: s, before: f.standby.Promote}
+	v, err := verify.Run(context.Background(), opt)
+	if err == nil || !strings.Contains(err.Error(), "promoted while it was read") || v.Verdict != finding.Inconclusive {
+		t.Errorf("%v: %s %q, want an inconclusive result that names the promotion", err, v.Verdict, v.Reasons)
+	}
+}
