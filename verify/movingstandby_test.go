@@ -20,7 +20,7 @@ type follower struct {
 	base             string
 }
 
-// newFollower has a standby that cancels at once whatever is in the way of
+// newFollower has a standby that soon cancels whatever is in the way of
 // replay. It streams, or reads the archive only.
 func newFollower(t *testing.T, major int, streams bool) *follower {
 	t.Helper()
@@ -29,7 +29,7 @@ func newFollower(t *testing.T, major int, streams bool) *follower {
 	c.Exec("CREATE TABLE still AS SELECT i, repeat('s', 100) pad FROM generate_series(1, 4000) i",
 		"CREATE TABLE changed AS SELECT i, 0 v, repeat('w', 100) pad FROM generate_series(1, 4000) i", "VACUUM still, changed")
 	b := newBase(t, c, 0, "")
-	conf := []string{"max_standby_streaming_delay = 0", "max_standby_archive_delay = 0", "hot_standby = on"}
+	conf := []string{"max_standby_streaming_delay = 100ms", "max_standby_archive_delay = 100ms", "hot_standby = on"}
 	if !streams {
 		conf = append(conf, "primary_conninfo = ''")
 		c.SwitchWAL()
@@ -53,17 +53,31 @@ func (f *follower) restartpoint(t *testing.T) {
 	at := f.primary.LSN()
 	f.primary.Checkpoint()
 	f.primary.SwitchWAL()
-	f.standby.AwaitReplay(at)
-	for i := 0; ; i++ { // the checkpoint's record is behind at
-		f.standby.Checkpoint()
-		if f.standby.Query("SELECT redo_lsn >= $1::pg_lsn FROM pg_control_checkpoint()", at) == "t" {
+	f.until(t, fmt.Sprintf("CHECKPOINT; SELECT 1 / (redo_lsn >= '%s')::int FROM pg_control_checkpoint()", at))
+}
+
+// until runs a statement on the standby until it has no error: replay may
+// cancel it.
+func (f *follower) until(t *testing.T, sql string) {
+	t.Helper()
+	for i := 0; ; i++ {
+		err := f.standby.TryExec("postgres", strings.Split(sql, "; ")...)
+		if err == nil {
 			return
 		}
-		if i > 600 {
-			t.Fatal("no restartpoint")
+		if i > 1800 {
+			t.Fatal(err)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+}
+
+// calm has the standby wait for statements from now on.
+func (f *follower) calm(t *testing.T) {
+	t.Helper()
+	f.until(t, "ALTER SYSTEM SET max_standby_streaming_delay = -1; ALTER SYSTEM SET max_standby_archive_delay = -1; SELECT pg_reload_conf()")
+	time.Sleep(time.Second) // until all processes have heard
+	f.until(t, "SELECT 1")
 }
 
 // restless pauses and resumes replay and writes restartpoints, until the
@@ -91,7 +105,7 @@ func TestMovingStandby(t *testing.T) {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			n := newNights(t, 2, 20, 2*len(pgtest.Majors))
 			f := newFollower(t, major, true)
-			calm, idle := f.restless(), underLoad(f.primary)
+			rest, idle := f.restless(), underLoad(f.primary)
 			done := 0
 			for ; n.more(done); done++ {
 				if done > 0 && done%nightsPerBase == 0 {
@@ -99,10 +113,11 @@ func TestMovingStandby(t *testing.T) {
 				}
 				night(t, f.primary, f.standby, f.base)
 			}
+			idle()
+			rest()
+			f.calm(t)
 			t.Logf("%d nights, %s statements cancelled for replay", done,
 				f.standby.Query("SELECT sum(confl_tablespace + confl_lock + confl_snapshot + confl_bufferpin + confl_deadlock) FROM pg_stat_database_conflicts"))
-			idle()
-			calm()
 			f.damage(t)
 			f.promoted(t)
 		})
@@ -117,12 +132,13 @@ func TestMovingArchiveStandby(t *testing.T) {
 	for _, major := range majors {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			f := newFollower(t, major, false)
-			calm, idle := f.restless(), underLoad(f.primary)
+			rest, idle := f.restless(), underLoad(f.primary)
 			for range 5 {
 				night(t, f.primary, f.standby, f.base)
 			}
 			idle()
-			calm()
+			rest()
+			f.calm(t)
 			f.damage(t)
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -25,15 +26,20 @@ func (s *Server) explain(ctx context.Context, doing string, err error) error {
 
 // again calls fn up to a few times while what stopped it passes by itself.
 func (s *Server) again(ctx context.Context, fn func() error) error {
-	const tries = 10
+	const tries = 30
 	for i := 0; ; i++ {
 		err := fn()
-		var p *pgconn.PgError
-		if err == nil || i+1 == tries || !errors.As(err, &p) || !passes(p) {
+		cut := err != nil && s.cutOff()
+		if err == nil || ctx.Err() != nil || i+1 == tries || !cut && !passes(err) {
 			return err
 		}
 		if err := s.opt.sleep(ctx, 20*time.Millisecond<<min(i, 5)); err != nil {
 			return err
+		}
+		if cut {
+			if again := s.reconnect(ctx); again != nil && !passes(again) {
+				return errors.Join(err, again)
+			}
 		}
 	}
 }
@@ -42,7 +48,38 @@ func (s *Server) again(ctx context.Context, fn func() error) error {
 // half written, whose CRC is wrong then (get_controlfile, common/controldata_utils.c),
 // and the replay of a standby, which cancels statements that are in its way
 // (ProcessRecoveryConflictInterrupt, tcop/postgres.c).
-func passes(p *pgconn.PgError) bool {
+func passes(err error) bool {
 	const serializationFailure, deadlockDetected = "40001", "40P01"
-	return strings.Contains(p.Message, "CRC") || p.Code == serializationFailure || p.Code == deadlockDetected
+	var p *pgconn.PgError
+	return errors.As(err, &p) && (strings.Contains(p.Message, "CRC") || p.Code == serializationFailure || p.Code == deadlockDetected)
+}
+
+// cutOff reports that a standby has ended the connection, as it does where
+// replay finds it in its way between two messages of a statement.
+func (s *Server) cutOff() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := s.info.Major != 0
+	return (s.info.Standby || !known) && s.cfg != nil && s.conn != nil && s.conn.IsClosed()
+}
+
+// reconnect takes a new connection to the same server. A standby may end that
+// one, too, before it has said a word: then there is none yet.
+func (s *Server) reconnect(ctx context.Context) error {
+	conn, err := pgx.ConnectConfig(ctx, s.cfg.Copy())
+	if err != nil {
+		return fmt.Errorf("connect to %s again: %w", s.name, err)
+	}
+	var system int64
+	if err := conn.QueryRow(ctx, "SELECT system_identifier FROM pg_control_system()").Scan(&system); err != nil {
+		_ = conn.Close(ctx) // there is nothing to lose on it
+		return nil
+	}
+	if known := s.info.SystemID; known != 0 && uint64(system) != known {
+		return errors.Join(fmt.Errorf("connect to %s again: it is cluster %d now, was %d", s.name, uint64(system), known), conn.Close(ctx))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn = conn
+	return nil
 }

@@ -148,6 +148,7 @@ func TestServer(t *testing.T) {
 	}
 	lost(t, c, dsn)
 	cancelled(t, c, dsn)
+	cutOff(t, c)
 }
 
 // lost breaks the connection at query 0, 1, 2, 4, 8 and so on until a walk gets through.
@@ -209,3 +210,30 @@ type stopper struct{ stop func() }
 func (s stopper) Blocks(datadir.RelFile, pg.BlockNumber, []byte) error { s.stop(); return nil }
 func (stopper) EndRelation(datadir.RelFile, int64) error               { return nil }
 func (stopper) File(string, []byte) error                              { return nil }
+
+// cutOff: a standby that ends the connection between two statements is connected
+// to again.
+func cutOff(t *testing.T, c *pgtest.Cluster) {
+	t.Helper()
+	b := c.BaseBackup(c.Dir("backups") + "/base")
+	standby := c.Standby(b)
+	ctx := context.Background()
+	s, err := Open(ctx, standby.DSN("postgres")+" user=reader", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	end := "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'redoubt'"
+	for range 3 {
+		if n := standby.Query(end); n != "1" {
+			t.Fatalf("%s sessions ended", n)
+		}
+		if _, err := s.Position(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	standby.Stop(pgtest.Fast)
+	if _, err := s.Position(ctx); err == nil || !strings.Contains(err.Error(), "again") {
+		t.Errorf("a standby that is gone: %v", err)
+	}
+}

@@ -43,7 +43,7 @@ func (s *Server) readMemory(ctx context.Context, b pg.Block) ([]byte, error) {
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
-	case unavailable(err):
+	case unavailable(err), err != nil && conn.IsClosed():
 		s.noMemory[b.DB] = s.noMemory[b.DB] || missing(err)
 		return nil, fmt.Errorf("%w: %w", errNoMemory, err)
 	case err != nil:

@@ -40,6 +40,7 @@ type Server struct {
 // queryer is what is wanted of a connection; tests make their own.
 type queryer interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	IsClosed() bool
 	Close(ctx context.Context) error
 }
 
@@ -65,12 +66,18 @@ func Open(ctx context.Context, location string, o Options) (*Server, error) {
 		return nil, fmt.Errorf("read the address of the server %s: %w", Redacted(location), redactedError(err))
 	}
 	quiet(cfg)
-	conn, err := pgx.ConnectConfig(ctx, cfg)
+	s := newServer(nil, Redacted(location), o)
+	s.cfg = cfg
+	err = s.again(ctx, func() error {
+		conn, err := pgx.ConnectConfig(ctx, cfg.Copy())
+		if err == nil {
+			s.conn = conn
+		}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", Redacted(location), err)
 	}
-	s := newServer(conn, Redacted(location), o)
-	s.cfg = cfg
 	if err := s.begin(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
