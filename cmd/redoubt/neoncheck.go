@@ -16,38 +16,40 @@ import (
 func (n *neonSource) check(ctx context.Context) (items []check.Item) {
 	c := n.catalog
 	for _, p := range c.Pageservers {
-		id, err := p.Status(ctx)
-		if err != nil {
-			items = append(items, check.Unreadable(p.Name(), err))
-			continue
-		}
-		shards, err := p.Tenants(ctx)
-		if err != nil {
-			items = append(items, check.Unreadable(p.Name(), err))
-			continue
-		}
-		wanted := 0
-		for _, s := range shards {
-			if c.Wanted(s.Tenant) {
-				wanted++
+		items = append(items, checkServer(ctx, p, func() (string, error) {
+			shards, err := p.Tenants(ctx)
+			wanted := 0
+			for _, s := range shards {
+				if c.Wanted(s.Tenant) {
+					wanted++
+				}
 			}
-		}
-		items = append(items, check.Readable(p.Name(), "it answers, as number %d; %d shards are attached, %d of them of tenants that are wanted", id, len(shards), wanted))
+			return fmt.Sprintf("%d shards are attached, %d of them of tenants that are wanted", len(shards), wanted), err
+		}))
 	}
 	for _, k := range c.Safekeepers {
-		id, err := k.Status(ctx)
-		if err != nil {
-			items = append(items, check.Unreadable(k.Name(), err))
-			continue
-		}
-		keys, err := k.Timelines(ctx)
-		if err != nil {
-			items = append(items, check.Unreadable(k.Name(), err))
-			continue
-		}
-		items = append(items, check.Readable(k.Name(), "it answers, as number %d; it has %d timelines", id, len(keys)))
+		items = append(items, checkServer(ctx, k, func() (string, error) {
+			keys, err := k.Timelines(ctx)
+			return fmt.Sprintf("it has %d timelines", len(keys)), err
+		}))
 	}
 	return items
+}
+
+// checkServer asks one server for its id, and for what it lists.
+func checkServer(ctx context.Context, s interface {
+	Name() string
+	Status(ctx context.Context) (uint64, error)
+}, list func() (string, error)) check.Item {
+	id, err := s.Status(ctx)
+	if err != nil {
+		return check.Unreadable(s.Name(), err)
+	}
+	has, err := list()
+	if err != nil {
+		return check.Unreadable(s.Name(), err)
+	}
+	return check.Readable(s.Name(), "it answers, as number %d; %s", id, has)
 }
 
 // checkTimeline says what the servers say of one timeline.

@@ -58,9 +58,7 @@ type TenantShard struct {
 }
 
 // Status asks whether the server is there, and for its id.
-func (p *Pageserver) Status(ctx context.Context) (id uint64, err error) { return p.status(ctx) }
-
-func (c *client) status(ctx context.Context) (id uint64, err error) {
+func (c *client) Status(ctx context.Context) (id uint64, err error) {
 	err = c.get(ctx, "/v1/status", func(dec *json.Decoder) error {
 		var s struct {
 			ID *uint64 `json:"id"`

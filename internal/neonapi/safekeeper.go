@@ -19,9 +19,6 @@ func NewSafekeeper(address string, opt Options) (*Safekeeper, error) {
 // Key names a timeline.
 type Key struct{ Tenant, Timeline string }
 
-// Status asks whether the server is there, and for its id.
-func (s *Safekeeper) Status(ctx context.Context) (id uint64, err error) { return s.status(ctx) }
-
 // Timelines lists all timelines that the server has.
 func (s *Safekeeper) Timelines(ctx context.Context) (out []Key, err error) {
 	type ids struct {
