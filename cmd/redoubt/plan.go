@@ -52,15 +52,11 @@ func (f *planFlags) run(cmd *cobra.Command, _ []string) (err error) {
 	if err := f.output.check(); err != nil {
 		return err
 	}
-	s, err := openService(f.config)
+	s, job, err := openJob(f.config, f.job)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	job, err := s.job(f.job)
-	if err != nil {
-		return err
-	}
 	var o scheduler.Options
 	if cmd.Flags().Changed("seed") {
 		o.Seed = &f.seed

@@ -104,6 +104,19 @@ func openService(path string) (*service, error) {
 	return s, nil
 }
 
+// openJob is openService with a job of it.
+func openJob(path, name string) (*service, scheduler.Job, error) {
+	s, err := openService(path)
+	if err != nil {
+		return nil, scheduler.Job{}, err
+	}
+	job, err := s.job(name)
+	if err != nil {
+		return nil, job, errors.Join(err, s.Close())
+	}
+	return s, job, nil
+}
+
 // unreachable says that an error is one of reaching a store, which a later
 // attempt may not meet.
 func unreachable(err error) bool {
@@ -204,15 +217,11 @@ func (f *runFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := openService(f.config)
+	s, job, err := openJob(f.config, f.job)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	job, err := s.job(f.job)
-	if err != nil {
-		return err
-	}
 	var o scheduler.Options
 	if f.seedGiven {
 		o.Seed = &f.seed
