@@ -2,7 +2,6 @@ package scheduler
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"redoubt/internal/finding"
@@ -46,11 +45,8 @@ func (r *Runner) Plan(ctx context.Context, job Job, o Options) (finding.Plan, er
 }
 
 // fresh drafts a new run.
-func (b *batch) fresh(ctx context.Context, o Options) (_ *draft, err error) {
-	b.started = time.Now()
-	if o.Seed != nil {
-		b.seed = *o.Seed
-	} else if b.seed, err = newSeed(); err != nil {
+func (b *batch) fresh(ctx context.Context, o Options) (*draft, error) {
+	if err := b.sow(o); err != nil {
 		return nil, err
 	}
 	return b.draft(ctx)
@@ -58,10 +54,9 @@ func (b *batch) fresh(ctx context.Context, o Options) (_ *draft, err error) {
 
 // rest is what is left of a planned run.
 func (b *batch) rest(ctx context.Context, u *ledger.UnfinishedRun, o Options) (*draft, error) {
-	if o.Seed != nil && *o.Seed != u.Seed {
-		return nil, fmt.Errorf("job %s: run %s has seed %d: %w: start without a seed", b.job.Name, u.RunID, u.Seed, ErrOtherSeed)
+	if err := b.takeSeed(u, o); err != nil {
+		return nil, err
 	}
-	b.seed = u.Seed
 	spans, scans, err := b.Store.Remaining(ctx, u.RunID)
 	if err != nil {
 		return nil, err

@@ -88,10 +88,7 @@ func (b *batch) begin(ctx context.Context, o Options) (planned bool, err error) 
 	if u != nil {
 		return u.Planned, b.resume(ctx, u, o)
 	}
-	b.started = time.Now()
-	if o.Seed != nil {
-		b.seed = *o.Seed
-	} else if b.seed, err = newSeed(); err != nil {
+	if err := b.sow(o); err != nil {
 		return false, err
 	}
 	if b.id, err = newRunID(b.started); err != nil {
@@ -102,15 +99,35 @@ func (b *batch) begin(ctx context.Context, o Options) (planned bool, err error) 
 }
 
 func (b *batch) resume(ctx context.Context, u *ledger.UnfinishedRun, o Options) error {
-	if o.Seed != nil && *o.Seed != u.Seed {
-		return fmt.Errorf("job %s: run %s has seed %d: %w: start without a seed", b.job.Name, u.RunID, u.Seed, ErrOtherSeed)
+	if err := b.takeSeed(u, o); err != nil {
+		return err
 	}
-	b.id, b.seed, b.started = u.RunID, u.Seed, u.StartedAt
+	b.id, b.started = u.RunID, u.StartedAt
 	b.log.Info("run is resumed", "run_id", b.id, "seed", b.seed, "started_at", b.started)
 	if o.Tick.IsZero() {
 		return nil
 	}
 	return b.Store.MissRuns(ctx, b.job.Name, 0, o.Tick)
+}
+
+// sow starts something new, with the seed that was asked for or one that is drawn.
+func (b *batch) sow(o Options) (err error) {
+	b.started = time.Now()
+	if o.Seed != nil {
+		b.seed = *o.Seed
+		return nil
+	}
+	b.seed, err = newSeed()
+	return err
+}
+
+// takeSeed is sow for an unfinished run, which has a seed.
+func (b *batch) takeSeed(u *ledger.UnfinishedRun, o Options) error {
+	if o.Seed != nil && *o.Seed != u.Seed {
+		return fmt.Errorf("job %s: run %s has seed %d: %w: start without a seed", b.job.Name, u.RunID, u.Seed, ErrOtherSeed)
+	}
+	b.seed = u.Seed
+	return nil
 }
 
 // newSeed is short enough to be typed and exact in every JSON reader.
