@@ -233,7 +233,7 @@ func restOf(others, tolerated int) string {
 	if others <= 0 {
 		return ""
 	}
-	s := count(int64(others-tolerated), "item") + " " + is(int64(others-tolerated)) + " equal"
+	s := count(int64(others-tolerated), "item") + " " + agree(int64(others-tolerated), "is", "are") + " equal"
 	if tolerated > 0 {
 		s += "; " + number(int64(tolerated)) + " " + differ(int64(tolerated)) + " only in what PostgreSQL allows or in where on the page " + lie(tolerated)
 	}

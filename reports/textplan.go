@@ -41,27 +41,13 @@ func (p *printer) planHead(plan *finding.Plan) {
 	}
 	p.line("%s", p.paint(count(int64(len(plan.Timelines)), "timeline")+", "+count(spans, "span")+", "+sizeOf(plan.WALBytes)+" of WAL.", "bold"))
 	if deferred > 0 {
-		p.line("%s more %s no room in the job's limit of WAL and %s until another run.", count(deferred, "span"), have(deferred), wait(deferred))
+		p.line("%s more %s no room in the job's limit of WAL and %s until another run.", count(deferred, "span"), agree(deferred, "has", "have"), agree(deferred, "waits", "wait"))
 	}
 	if e := plan.Expected; e != nil {
 		p.line("Expected, by %s verified before: %s, and %s of scratch space.", count(int64(plan.LearnedSpans), "span"), seconds(e.WallSeconds), sizeOf(e.ScratchBytes))
 	} else if spans > 0 {
 		p.line("How long it will take is not known: no span was verified yet.")
 	}
-}
-
-func have(n int64) string {
-	if n == 1 {
-		return "has"
-	}
-	return "have"
-}
-
-func wait(n int64) string {
-	if n == 1 {
-		return "waits"
-	}
-	return "wait"
 }
 
 func (p *printer) planNotes(plan *finding.Plan) {

@@ -45,12 +45,12 @@ func scanVerdict(s *finding.Scan) (finding.Verdict, string) {
 	switch verdict {
 	case finding.Clean:
 		if t.late > 0 {
-			return verdict, "nothing is missing or damaged, but " + count(t.late, "WAL segment") + " " + is(t.late) + " still on the way: scan again."
+			return verdict, "nothing is missing or damaged, but " + count(t.late, "WAL segment") + " " + agree(t.late, "is", "are") + " still on the way: scan again."
 		}
 		if t.acknowledged > 0 {
 			return verdict, "nothing is missing or damaged but " + count(t.acknowledged, "acknowledged WAL segment") + "."
 		}
-		return verdict, "all " + count(t.expected, "expected WAL segment") + " " + is(t.expected) + " there."
+		return verdict, "all " + count(t.expected, "expected WAL segment") + " " + agree(t.expected, "is", "are") + " there."
 	case finding.Findings, finding.Discrepancies:
 		return verdict, findingsHeadline(&t)
 	}

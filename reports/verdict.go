@@ -201,7 +201,7 @@ func cleanHeadline(t *totals) string {
 		s += ", and no WAL segment is missing"
 	}
 	if t.late > 0 {
-		s += "; " + count(t.late, "WAL segment") + " " + is(t.late) + " still on the way to the archive"
+		s += "; " + count(t.late, "WAL segment") + " " + agree(t.late, "is", "are") + " still on the way to the archive"
 	}
 	return s + "."
 }
@@ -216,13 +216,13 @@ func findingsHeadline(t *totals) string {
 	if t.unlisted > 0 { // the list is cut, so its parts do not add up to the whole
 		add(t.discrepancies(), "difference", "from what the WAL says")
 	} else {
-		add(t.pages, "page", is(t.pages)+" not what the WAL says")
+		add(t.pages, "page", agree(t.pages, "is", "are")+" not what the WAL says")
 		add(t.relations, "relation", differ(t.relations)+" in size or existence")
-		add(t.slru, "transaction log page", is(t.slru)+" not what the WAL says")
+		add(t.slru, "transaction log page", agree(t.slru, "is", "are")+" not what the WAL says")
 		add(t.redo, "page", differ(t.redo)+" from the image its own WAL record carries")
 	}
-	add(t.missing, "WAL segment", is(t.missing)+" missing")
-	add(t.damaged, "WAL segment", is(t.damaged)+" damaged")
+	add(t.missing, "WAL segment", agree(t.missing, "is", "are")+" missing")
+	add(t.damaged, "WAL segment", agree(t.damaged, "is", "are")+" damaged")
 	add(t.lostWrites, "write", was(t.lostWrites)+" lost by the primary's disk, by the images in the WAL")
 	if len(parts) == 0 && t.acknowledged > 0 {
 		return "Findings, all acknowledged since: " + count(t.acknowledged, "finding") + "."
@@ -231,7 +231,7 @@ func findingsHeadline(t *totals) string {
 		return "Findings were recorded; their details are not in this report."
 	}
 	if t.acknowledged > 0 {
-		parts = append(parts, number(t.acknowledged)+" more "+is(t.acknowledged)+" acknowledged")
+		parts = append(parts, number(t.acknowledged)+" more "+agree(t.acknowledged, "is", "are")+" acknowledged")
 	}
 	return count(t.findings(), "finding") + ": " + strings.Join(parts, "; ") + "."
 }

@@ -58,12 +58,12 @@ func count(n int64, noun string) string {
 	return number(n) + " " + noun + "s"
 }
 
-// is is the verb for n things.
-func is(n int64) string {
+// agree is the verb for n things.
+func agree(n int64, one, many string) string {
 	if n == 1 {
-		return "is"
+		return one
 	}
-	return "are"
+	return many
 }
 
 // bytesOf writes a size in binary units, as the WAL's own sizes are.
