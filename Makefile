@@ -1,7 +1,8 @@
 # demo:     the nightly job on real WAL that ships with the repository
 # test:     all tests; fetches the PostgreSQL servers it wants, says what it skipped
 # prove:    the proofs that want servers, in full, on all majors: some hours
-# soak:     the WAL backup agent under faults for SOAK, its model for long, and healthy servers read under load for SOAK
+# soak:     the WAL backup agent under faults for SOAK, its model for long, and healthy servers read under load for SOAK;
+#           before, recovery, the making of snapshots, and deletion are killed KILLS times each
 # lint:     gofmt, go vet, golangci-lint and a proof that forbidden imports are caught
 # bench:    benchmarks, then the comparison with PostgreSQL's own tools
 # fuzz:     every fuzz target for FUZZTIME
@@ -13,11 +14,13 @@ export PATH := $(CACHE)/bin:$(PATH)
 
 FUZZTIME ?= 30s
 SOAK ?= 10m
+# How often make soak kills recoveries, the making of snapshots, and deletions.
+KILLS ?= 1000
 # The longest a package's tests may take; the servers in them crash and recover.
 TIMEOUT ?= 15m
 
 # Packages whose proofs run longer, or on more majors, with REDOUBT_PROVE=1.
-PROOFS = ./replay/redo ./replay/server ./verify ./internal/pg/wal ./internal/pg/waldesc ./internal/pg/audit ./replay/native ./scheduler ./recovery ./internal/pgtest ./internal/official/snapshot
+PROOFS = ./replay/redo ./replay/server ./verify ./internal/pg/wal ./internal/pg/waldesc ./internal/pg/audit ./replay/native ./scheduler ./recovery ./recovery/discard ./internal/pgtest ./internal/official/snapshot
 OLDER = 14.20 15.15 16.11 17.7 18.1
 PROOF_LINES = '^(---|ok|FAIL| +---)|images|differences'
 
@@ -53,6 +56,7 @@ prove: test-setup
 	go test -count=1 ./verify -run TestRecordTable -update
 
 soak: test-setup
+	REDOUBT_KILLS=$(KILLS) go test -count=1 -v -timeout 24h -run '^Test(KilledRecovery|SnapshotKilled|KilledDeletion)$$' ./cmd/redoubt
 	REDOUBT_SOAK=$(SOAK) go test -count=1 -v -timeout 24h -run '^TestSoak$$' ./cmd/redoubt
 	REDOUBT_MODEL_SEEDS=3000 go test -count=1 -v -timeout 2h -run '^TestModel$$' ./walbackup 2>&1 | grep -v -E '^ *(---|===)'
 	REDOUBT_SOAK=$(SOAK) go test -count=1 -v -timeout 24h -run '^TestMoving(Nights|Standby)$$' ./verify

@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,28 +44,20 @@ func contents(t testing.TB, dir string) map[string]string {
 	return out
 }
 
-// kills is how often something is killed: fifty times, or $REDOUBT_KILLS.
-func kills() int {
-	if n, err := strconv.Atoi(os.Getenv("REDOUBT_KILLS")); err == nil && n > 0 {
-		return n
-	}
-	return 50
-}
-
 // TestKilledRecovery kills recoveries at random moments, those that make durable
 // points on the way. What is left is never something that a server starts on and
 // is not whole, and the same command makes of it byte by byte what an undisturbed
 // one makes.
 func TestKilledRecovery(t *testing.T) {
 	t.Parallel()
-	bucket, _ := planted(t)
+	bucket := small(t)
 	whole := filepath.Join(t.TempDir(), "whole")
 	start := time.Now()
-	redoubt(t, recoverArgs(bucket, whole)...).want(t, exitClean)
+	redoubt(t, recoverArgs(bucket, whole, "--durable-every", "2MiB")...).want(t, exitClean)
 	took := time.Since(start)
 	want := contents(t, whole)
 	dir := filepath.Join(t.TempDir(), "killed")
-	args := recoverArgs(bucket, dir, "--durable-every", "1MiB")
+	args := recoverArgs(bucket, dir, "--durable-every", "2MiB")
 	rnd := rand.New(rand.NewPCG(uint64(start.UnixNano()), 0))
 	finished, resumed := 0, 0
 	for killed := 0; killed < kills(); {
@@ -96,7 +87,7 @@ func TestKilledRecovery(t *testing.T) {
 	}
 	redoubt(t, args...).want(t, exitClean)
 	same(t, "a recovery that was killed", want, contents(t, dir))
-	t.Logf("%d kills, %d recoveries came to their end, %d went on from a durable point; an undisturbed one without takes %v", kills(), finished, resumed, took)
+	t.Logf("%d kills, %d recoveries came to their end, %d went on from a durable point; an undisturbed one takes %v", kills(), finished, resumed, took)
 }
 
 // TestRecoverFullDisk: a target that does not fit is an error, and no target.

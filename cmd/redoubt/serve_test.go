@@ -33,10 +33,17 @@ func serve(t *testing.T, config string) *server { return serveWith(t, config, ni
 // serveWith is serve with more variables in its environment.
 func serveWith(t *testing.T, config string, env []string) *server {
 	t.Helper()
-	s := &server{cmd: raced(t, "serve", "-c", config)}
+	cmd := raced(t, "serve", "-c", config)
 	if env != nil {
-		s.cmd.Env = append(os.Environ(), env...)
+		cmd.Env = append(os.Environ(), env...)
 	}
+	return started(t, cmd)
+}
+
+// started is a server's command, started and serving.
+func started(t *testing.T, cmd *exec.Cmd) *server {
+	t.Helper()
+	s := &server{cmd: cmd}
 	out, err := s.cmd.StderrPipe()
 	must(t, err)
 	s.stderr = bufio.NewReader(out)

@@ -10,27 +10,15 @@ import (
 	"time"
 
 	"redoubt/internal/official/snapshot"
-	"redoubt/internal/pgtest"
 )
 
-// snapshotKills is how often the making of a snapshot is killed: 25 times in
-// all, or each kind of them fifty times in the long proof.
-func snapshotKills(kind string) int {
-	switch {
-	case pgtest.Prove():
-		return 50
-	case kind == "initdb":
-		return 10
-	}
-	return 15
-}
-
-// TestSnapshotKilled kills the making of snapshots at random moments: what
+// TestSnapshotKilled kills the making of snapshots at random moments, two kinds
+// of it, as often as everything: what
 // looks finished is, and the next run of the same command finishes the rest
 // and takes away what was left behind.
 func TestSnapshotKilled(t *testing.T) {
 	t.Parallel()
-	bucket := pristine(t)
+	bucket := small(t)
 	base := filepath.Join(bucket, "acme", "main", "snapshots", "nightly-1")
 	timeline := []string{"--wal", bucket, "--tenant", "acme", "--timeline", "main", "--format", "json"}
 	for name, m := range map[string]*making{
@@ -40,7 +28,7 @@ func TestSnapshotKilled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m.undisturbed(t)
-			m.most = snapshotKills(name)
+			m.most = (kills() + 1) / 2
 			for m.kills < m.most && !t.Failed() {
 				m.round(t)
 			}

@@ -203,6 +203,9 @@ func (l apiLedger) Timelines(ctx context.Context) ([]finding.TimelineStatus, err
 			OpenDiscrepancies: t.OpenDiscrepancies, Scan: t.Scan, ScannedAt: given(t.ScannedAt),
 		}
 		if r := recoveries[[2]string{t.Tenant, t.Timeline.Timeline}]; r != nil {
+			if r.State == finding.StateDeleted {
+				continue // since the timelines were listed
+			}
 			recovered(&a, r)
 		}
 		out = append(out, a)

@@ -280,7 +280,7 @@ func TestNothingNeededIsListed(t *testing.T) {
 	listed, cases := 0, 0
 	many := 10
 	if pgtest.Prove() {
-		many = 1000
+		many = 200
 	}
 	for range many {
 		rapid.Check(t, func(t *rapid.T) {
