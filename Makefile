@@ -20,7 +20,7 @@ KILLS ?= 1000
 TIMEOUT ?= 15m
 
 # Packages whose proofs run longer, or on more majors, with REDOUBT_PROVE=1.
-PROOFS = ./replay/redo ./replay/server ./verify ./internal/pg/wal ./internal/pg/waldesc ./internal/pg/audit ./replay/native ./scheduler ./recovery ./recovery/discard ./internal/pgtest ./internal/official/snapshot
+PROOFS = ./replay/redo ./replay/server ./verify ./internal/pg/wal ./internal/pg/waldesc ./internal/pg/audit ./replay/native ./scheduler ./recovery ./recovery/discard ./internal/pgtest ./internal/official/snapshot ./cmd/redoubt
 OLDER = 14.20 15.15 16.11 17.7 18.1
 PROOF_LINES = '^(---|ok|FAIL| +---)|images|differences'
 

@@ -16,6 +16,7 @@ import (
 	"redoubt/internal/archive"
 	"redoubt/internal/config"
 	"redoubt/internal/pg"
+	"redoubt/internal/storage"
 	"redoubt/recovery"
 	pgserver "redoubt/replay/server"
 )
@@ -119,34 +120,23 @@ func (f *recoverFlags) run(cmd *cobra.Command) (err error) {
 	if err := every.UnmarshalText([]byte(f.durableEvery)); err != nil {
 		return fmt.Errorf("--durable-every: %w", err)
 	}
-	ctx := cmd.Context()
-	base, err := openSide(ctx, f.base)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, base.Close()) }()
-	closeWAL, err := f.openWAL(ctx, &cfg)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closeWAL()) }()
 	prog, err := newProgress(cmd.ErrOrStderr(), f.progress)
 	if err != nil {
 		return err
 	}
-	cfg.Base, cfg.Stage, cfg.Every = recoverySide{base}, prog.update, durableEvery(every, base.Size())
-	cfg.Note = func(s string) {
+	cfg.Stage, cfg.Note = prog.update, func(s string) {
 		prog.end()
 		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), s)
 	}
 	dir.Open = openDurable
-	if err := f.serverReady(ctx, base); err != nil {
+	var rep *recovery.Report
+	err = outlast(cmd.Context(), patient(storage.Retry{}), cfg.Note, func(ctx context.Context, begun func()) (err error) {
+		rep, err = f.once(ctx, cfg, dir, every, begun)
 		return err
-	}
-	rep, err := recovery.ToDirectory(ctx, cfg, dir)
+	})
 	if err == nil && f.starts() {
 		prog.update("first start of PostgreSQL", 0, 0)
-		err = f.firstStart(ctx, rep, dir)
+		err = f.firstStart(cmd.Context(), rep, dir)
 	}
 	prog.end()
 	if err != nil {
@@ -159,6 +149,27 @@ func (f *recoverFlags) run(cmd *cobra.Command) (err error) {
 		err = &exitError{code: exitFindings}
 	}
 	return err
+}
+
+// once recovers into the directory, or goes on with what an attempt before has
+// left there. It tells when base and WAL were reached.
+func (f *recoverFlags) once(ctx context.Context, cfg recovery.Config, dir recovery.Directory, every config.Interval, begun func()) (_ *recovery.Report, err error) {
+	base, err := openSide(ctx, f.base)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, base.Close()) }()
+	closeWAL, err := f.openWAL(ctx, &cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, closeWAL()) }()
+	if err := f.serverReady(ctx, base); err != nil {
+		return nil, err
+	}
+	begun()
+	cfg.Base, cfg.Every = recoverySide{base}, durableEvery(every, base.Size())
+	return recovery.ToDirectory(ctx, cfg, dir)
 }
 
 // minDurable is how much WAL there is at least from one durable point to the
@@ -344,7 +355,7 @@ func (s recoverySide) Tablespaces() []pg.OID { return s.Info().Tablespaces }
 func recoverExit(err error) error {
 	var walErr *recovery.WALError
 	var blocks *recovery.BlocksError
-	if errors.As(err, &walErr) || errors.As(err, &blocks) {
+	if errors.As(err, &walErr) || errors.As(err, &blocks) || unreachable(err) {
 		return exitWith(exitInconclusive, err)
 	}
 	return err

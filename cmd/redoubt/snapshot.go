@@ -209,6 +209,6 @@ func (s *openSnapshots) place(name string) (*basebackup.Place, error) {
 // patient is a retry that outlasts a store which is away for a minute or two:
 // what was made so far is worth more than what a WAL segment costs.
 func patient(r storage.Retry) storage.Retry {
-	r.Attempts, r.Max = max(r.Attempts, 12), max(r.Max, 20*time.Second)
+	r.Attempts, r.Max = max(r.Attempts, 16), max(r.Max, 20*time.Second)
 	return r
 }

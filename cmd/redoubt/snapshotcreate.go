@@ -62,24 +62,35 @@ func (f *createFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := f.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	base, err := f.chosen(ctx, s, at)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, base.Close()) }()
 	prog, err := newProgress(cmd.ErrOrStderr(), f.progress)
 	if err != nil {
 		return err
 	}
-	out, err := f.create(ctx, s, base, at, prog)
+	note := func(s string) {
+		prog.end()
+		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), s)
+	}
+	var out snapshotResult
+	err = outlast(ctx, patient(storage.Retry{}), note, func(ctx context.Context, begun func()) (err error) {
+		s, err := f.open(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.close()) }()
+		base, err := f.chosen(ctx, s, at)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, base.Close()) }()
+		begun()
+		if out, err = f.create(ctx, s, base, at, prog); err != nil {
+			return createExit(err)
+		}
+		return nil
+	})
 	prog.end()
 	if err != nil {
-		return createExit(err)
+		return err
 	}
 	return f.show(cmd, out)
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"redoubt/internal/official/snapshot"
-	"redoubt/internal/pgtest"
 	"redoubt/internal/storage/storagetest"
 )
 
@@ -23,10 +22,6 @@ func makeIn(bucket, to string, more ...string) []string {
 // it back: the same command goes on, and what it makes is whole.
 func TestSnapshotBucketGone(t *testing.T) {
 	t.Parallel()
-	away := 3 * time.Second
-	if pgtest.Prove() {
-		away = time.Minute
-	}
 	bucket, s := pristine(t), newS3Site(t)
 	proxy := storagetest.NewProxy(t, s.server.Addr)
 	for name, f := range map[string]struct{ take, give func() }{
@@ -40,7 +35,7 @@ func TestSnapshotBucketGone(t *testing.T) {
 		go func() { done <- finish(t, c) }()
 		begun := awaitMarker(filepath.Join(s.server.Dir, "snapshots-"+name), done)
 		f.take()
-		time.Sleep(away)
+		time.Sleep(away())
 		f.give()
 		var o outcome
 		if begun != nil {
