@@ -296,6 +296,9 @@ func TestNeonPages(t *testing.T) {
 	if len(spans) != 2 || spans[0].Official != scheduler.At(pagesName, to) || spans[1].Base != scheduler.At(pagesName, from) {
 		t.Fatalf("readable from %s to %s, planned %+v", from, to, spans)
 	}
+	n.configure(t, fmt.Sprintf("    official: pageserver://:%s?sslmodus=disable\njobs: {nightly: {span_wal_bytes: 4MiB}}\n", u.Port()))
+	redoubt(t, "plan", "-c", n.config).want(t, exitInconclusive, "a pageserver's location has no parameter sslmodus")
+	n.configure(t, fmt.Sprintf("    official: pageserver://:%s?sslmode=disable\njobs: {nightly: {span_wal_bytes: 4MiB, untouched: 0.1}}\n", u.Port()))
 	timeline := demoTimeline
 	run := func(code int, words ...string) finding.RunTimeline {
 		t.Helper()

@@ -40,6 +40,9 @@ func (s *site) readablePages(ctx context.Context, src config.Source, k ledger.Ti
 	if why != "" {
 		return broken("%s", why)
 	}
+	if _, err := pagesTarget(src, t); err != nil {
+		return broken("%v", err)
+	}
 	e, err := n.catalog.Expect(ctx, t.Key)
 	switch {
 	case err != nil:
@@ -132,11 +135,7 @@ func (s *site) openReadable(ctx context.Context, src config.Source, k ledger.Tim
 	if base {
 		t = n.owner(t, at)
 	}
-	location, err := pagesLocation(src.Official, t)
-	if err != nil {
-		return nil, err
-	}
-	target, err := pageserver.Parse(location)
+	target, err := pagesTarget(src, t)
 	if err != nil {
 		return nil, err
 	}
@@ -163,6 +162,19 @@ func (n *neonSource) owner(t *neonapi.Timeline, at pg.LSN) *neonapi.Timeline {
 		t = next
 	}
 	return t
+}
+
+// pagesTarget is pagesLocation, read.
+func pagesTarget(src config.Source, t *neonapi.Timeline) (pageserver.Target, error) {
+	location, err := pagesLocation(src.Official, t)
+	if err != nil {
+		return pageserver.Target{}, err
+	}
+	target, err := pageserver.Parse(location)
+	if err != nil {
+		return target, fmt.Errorf("read official of source %s: %w", src.Name, err)
+	}
+	return target, nil
 }
 
 // pagesLocation is where a timeline's pages are, by what a source says of all

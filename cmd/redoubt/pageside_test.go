@@ -13,6 +13,8 @@ import (
 	"redoubt/internal/official/pageserver/wire"
 	"redoubt/internal/pageservertest"
 	"redoubt/internal/pg"
+	"redoubt/internal/storage"
+	"redoubt/internal/storage/storagetest"
 	"redoubt/replay"
 	"redoubt/replay/native"
 )
@@ -117,8 +119,25 @@ func TestVerifyPageserver(t *testing.T) {
 		}
 	}
 	t.Setenv(pageserver.TokenVariable, token)
+	// The same with the WAL in a bucket of an S3 server, in Neon's layout; connections end now and then.
+	bucket := storagetest.S3(t)("neon")
+	store, err := storage.Open(t.Context(), bucket)
+	must(t, err)
+	t.Cleanup(func() { _ = store.Close() })
+	for name, data := range segmentsIn(t, wal) {
+		if len(name) == 24 {
+			storagetest.Put(t, store, "sk/"+demoTenant+"/"+demoTimeline+"/"+name, data)
+		}
+	}
+	prefix := strings.Replace(bucket, "s3://neon?", "s3://neon/sk?", 1)
+	redoubt(t, "scan", "--wal", prefix, "--layout", "neon", "--deep", "--progress", "never").want(t, exitClean, demoTimeline)
+	s.Plant(pageservertest.Plant{ConnectionsEnd: 200})
+	plain := wal
+	wal = prefix
+	verify(loc, "--layout", "neon", "--cluster", demoTenant+"/"+demoTimeline).want(t, exitClean)
+	wal = plain
 	s.Plant(pageservertest.Plant{Page: func(at pg.LSN, b pg.Block, p []byte) {
-		if at >= to && b.Rel == 1259 && b.Fork == pg.MainFork && b.Number == 0 {
+		if at >= to && b.DB == 5 && b.Rel == 1259 && b.Fork == pg.MainFork && b.Number == 0 {
 			clear(p)
 		}
 	}})
