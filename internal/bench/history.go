@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"time"
@@ -64,6 +65,22 @@ func live(h *host, server pgtest.Install, w workload) (*history, error) {
 	c.CollectWAL(l.wal)
 	c.Own(l.wal) // servers fetch it from there
 	return l, l.measureBase()
+}
+
+// save copies what verify reads to a directory that must not be there yet.
+func (l *history) save(dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	for name, from := range map[string]string{"base": l.backup.Dir, "wal": l.wal, "data": l.Data} {
+		if out, err := exec.Command("cp", "-a", from, filepath.Join(dir, name)).CombinedOutput(); err != nil {
+			return fmt.Errorf("save %s: %w\n%s", from, err, out)
+		}
+	}
+	return nil
 }
 
 // checkpointEvery is after how much WAL a server makes a checkpoint: as with

@@ -55,6 +55,7 @@ type settings struct {
 	verify  bool          // only verify is: no decoders, recoveries and backups
 	redoubt string        // program to measure; empty: built from this checkout
 	only    string        // workloads whose title has this
+	save    string        // directory that gets a copy of what verify reads; empty: none
 }
 
 func main() {
@@ -73,6 +74,7 @@ func main() {
 	flag.BoolVar(&s.verify, "verify", false, "measure verify only")
 	flag.StringVar(&s.redoubt, "redoubt", "", "`PROGRAM` to measure (default: built from this checkout)")
 	flag.StringVar(&s.only, "only", "", "only workloads with these `WORDS` in their title")
+	flag.StringVar(&s.save, "save", "", "leave base, WAL and data of each workload in `DIRECTORY`, to measure the same again")
 	flag.Parse()
 	s.wal = mib << 20
 	if flag.NArg() != 0 || s.scale < 1 || mib < 1 || s.decodes < 1 || s.replays < 1 || s.uploads < 1 {
@@ -111,6 +113,11 @@ func run(s settings) (err error) {
 		l, err := live(h, server, w)
 		if err != nil {
 			return err
+		}
+		if s.save != "" {
+			if err := l.save(filepath.Join(s.save, fmt.Sprint(i+1))); err != nil {
+				return err
+			}
 		}
 		switch {
 		case s.backup:

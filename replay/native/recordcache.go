@@ -70,7 +70,10 @@ func (c *recordCache) room() []byte {
 		return nil
 	}
 	c.size += slabSize
-	s := &slab{mem: freshMemory(slabSize, len(c.slabs) > 0)}
+	s := &slab{mem: freshMemory(slabSize)}
+	if len(c.slabs) > 0 {
+		populate(s.mem)
+	}
 	s.buf = s.mem[:0]
 	if n := len(c.slabs); n > 0 {
 		s.frames = make([]frame, 0, len(c.slabs[n-1].frames)*9/8)

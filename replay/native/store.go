@@ -30,8 +30,12 @@ type block struct {
 	audit audit.Block // the page LSN that the primary had
 }
 
-// freshPages is how many pages of memory a store asks for at a time: 2 MiB.
-const freshPages = 256
+// Pages of memory that a store makes room for at a time, and that it then
+// asks the system for at a time: 32 MiB and 2 MiB.
+const (
+	slabPages  = 4096
+	freshPages = hugePage / pg.BlockSize
+)
 
 // maxHints bounds block.hints.
 const maxHints = 8
@@ -58,6 +62,7 @@ type store struct {
 	held     int // pages allocated: resident or in pool
 	pool     [][]byte
 	fresh    []byte // memory for pages, not used yet
+	slab     []byte // more of it, which the system was not asked for yet
 	zero     bool   // fresh is all zeros
 	spare    *spare // where more may be
 	scratch  scratch
@@ -119,14 +124,26 @@ func (s *store) room() (p []byte, zero bool, err error) {
 		s.hand++
 	}
 	if len(s.fresh) == 0 {
-		s.zero = false
-		if s.fresh = s.spare.take(); s.fresh == nil {
-			s.fresh, s.zero = freshMemory(min(freshPages, max(s.budget-s.held, 1))*pg.BlockSize, s.held > 0), true
-		}
+		s.refill()
 	}
 	p, s.fresh = s.fresh[:pg.BlockSize:pg.BlockSize], s.fresh[pg.BlockSize:]
 	s.held++
 	return p, s.zero, nil
+}
+
+// refill finds fresh memory.
+func (s *store) refill() {
+	if s.fresh, s.zero = s.spare.take(), false; s.fresh != nil {
+		return
+	}
+	if len(s.slab) == 0 {
+		s.slab = freshMemory(min(slabPages, max(s.budget-s.held, 1)) * pg.BlockSize)
+	}
+	n := min(len(s.slab), freshPages*pg.BlockSize)
+	s.fresh, s.slab, s.zero = s.slab[:n:n], s.slab[n:], true
+	if s.held > 0 {
+		populate(s.fresh)
+	}
 }
 
 // evict moves b's page to the scratch file and returns its memory.
