@@ -59,6 +59,12 @@ func (i *Image) Restore(dst []byte) error {
 		return fmt.Errorf("restore full-page image: hole of %d bytes at %d does not fit the page", i.HoleLength, hole)
 	}
 	n := pg.BlockSize - int(i.HoleLength)
+	if i.Compression == NoCompression && len(i.Bytes) == n { // most: nothing is copied twice
+		copy(dst[:hole], i.Bytes)
+		clear(dst[hole:end])
+		copy(dst[end:], i.Bytes[hole:])
+		return nil
+	}
 	if err := i.decompress(dst[:n:n]); err != nil {
 		return fmt.Errorf("restore full-page image (%s, %d bytes): %w", i.Compression, len(i.Bytes), err)
 	}
