@@ -14,7 +14,7 @@ import (
 
 const (
 	workerBatch = 128 // items handed to a worker at a time
-	workerDepth = 16  // batches waiting per worker
+	workerDepth = 4   // batches waiting per worker: few, so that what they point to is still in a cache
 )
 
 // router sees every record in order: it hands block changes to the workers,
