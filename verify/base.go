@@ -48,6 +48,24 @@ type lending struct {
 	*pool
 }
 
+// untouchedOnly is a visitor that wants only blocks that no WAL touches.
+type untouchedOnly struct {
+	lending
+	touched func(pg.RelFork, pg.BlockNumber) bool
+}
+
+// Wants fits snapshot.Chooser.
+func (u untouchedOnly) Wants(f datadir.RelFile, first pg.BlockNumber, limit int) (int, bool) {
+	if !compared(f) {
+		return limit, false
+	}
+	touched, n := u.touched(f.RelFork, first), 1
+	for n < limit && u.touched(f.RelFork, first+pg.BlockNumber(n)) == touched {
+		n++
+	}
+	return n, !touched
+}
+
 // tee hands every file to several visitors.
 type tee []datadir.Visitor
 
@@ -155,7 +173,12 @@ func (r *run) walkBase(ctx context.Context, more ...datadir.Visitor) error {
 	if r.clean {
 		r.index.limit = r.out.Span.From
 	}
-	err := r.readBase(p.ctx, lending{append(tee(more), r.index, &counter{run: r, stage: "read base"}), p})
+	all := lending{append(tee(more), r.index, &counter{run: r, stage: "read base"}), p}
+	var v datadir.Visitor = all
+	if len(more) == 0 && !r.clean { // redo has had its pages, and their LSNs may be any
+		v = untouchedOnly{all, r.a.Touched}
+	}
+	err := r.readBase(p.ctx, v)
 	if poolErr := p.wait(); poolErr != nil {
 		err = poolErr
 	}

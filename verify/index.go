@@ -16,6 +16,9 @@ import (
 // that a cluster of very many small relations costs little.
 const hashChunk = 128
 
+// shortRun is up to how many bytes handing them on would take longer than hashing them.
+const shortRun = 4 * pg.BlockSize
+
 // baseIndex remembers, of a base that is streamed once, what the blocks that
 // no WAL touches must still be at the span's end: a hash of each page's normal
 // form, eight bytes a block.
@@ -31,7 +34,8 @@ type baseIndex struct {
 	xacts    *baseXacts       // where pg_xact goes, may be nil
 	twoPhase [][]byte         // state files of prepared transactions
 
-	future []pg.Block // pages newer than limit
+	future []pg.Block         // pages newer than limit
+	normal [pg.BlockSize]byte // a page's normal form, for short runs
 }
 
 // forkIndex is one relation fork of the base.
@@ -61,7 +65,8 @@ func (x *baseIndex) fork(f pg.RelFork) *forkIndex {
 	return fi
 }
 
-// Blocks hashes, in the background, the pages of a run that no WAL touches.
+// Blocks hashes, in the background unless they are few, the pages of a run that
+// no WAL touches.
 func (x *baseIndex) Blocks(f datadir.RelFile, first pg.BlockNumber, pages []byte) error {
 	if !compared(f) {
 		return nil
@@ -79,13 +84,20 @@ func (x *baseIndex) Blocks(f datadir.RelFile, first pg.BlockNumber, pages []byte
 		return nil
 	}
 	chunks := fi.room(first, len(pages)/pg.BlockSize)
-	return x.pool.submit(pages, func(w *workspace) error {
-		for i := 0; i < len(w.pages); i += pg.BlockSize {
+	hash := func(pages, normal []byte) {
+		for i := 0; i < len(pages); i += pg.BlockSize {
 			if b := first + pg.BlockNumber(i/pg.BlockSize); !x.touched(fork, b) {
-				h := normalHash(w.pages[i:i+pg.BlockSize], fork.Fork, b, w.normal[:])
+				h := normalHash(pages[i:i+pg.BlockSize], fork.Fork, b, normal)
 				chunks[uint32(b)/hashChunk][uint32(b)%hashChunk] = h
 			}
 		}
+	}
+	if len(pages) <= shortRun {
+		hash(pages, x.normal[:])
+		return nil
+	}
+	return x.pool.submit(pages, func(w *workspace) error {
+		hash(w.pages, w.normal[:])
 		return nil
 	})
 }

@@ -226,3 +226,25 @@ func TestTallyMerge(t *testing.T) {
 		t.Errorf("%d mismatches, %d claims", len(ty.mismatches), len(ty.claims[someTable]))
 	}
 }
+
+// TestUntouchedOnly: what is wanted of a base whose pages redo has had are the
+// blocks that no WAL touches, in runs.
+func TestUntouchedOnly(t *testing.T) {
+	touched := map[pg.BlockNumber]bool{1: true, 2: true, 5: true}
+	v := untouchedOnly{touched: func(_ pg.RelFork, b pg.BlockNumber) bool { return touched[b] }}
+	f := datadir.RelFile{RelFork: pg.RelFork{RelFileLocator: pg.RelFileLocator{Spc: 1663, DB: 5, Rel: 16384}}}
+	for _, c := range []struct {
+		first  pg.BlockNumber
+		limit  int
+		n      int
+		wanted bool
+	}{{0, 32, 1, true}, {1, 32, 2, false}, {1, 1, 1, false}, {2, 32, 1, false}, {3, 32, 2, true}, {5, 1, 1, false}, {6, 32, 32, true}} {
+		if n, wanted := v.Wants(f, c.first, c.limit); n != c.n || wanted != c.wanted {
+			t.Errorf("from block %d, at most %d: %d, wanted: %t; want %d, %t", c.first, c.limit, n, wanted, c.n, c.wanted)
+		}
+	}
+	f.Fork = pg.FSMFork
+	if n, wanted := v.Wants(f, 0, 32); n != 32 || wanted {
+		t.Errorf("a free space map: %d, wanted: %t", n, wanted)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"slices"
 
@@ -21,6 +22,13 @@ type Lender interface {
 	Lend(n int) ([]byte, error)
 }
 
+// Chooser is a datadir.Visitor that does not want all pages.
+type Chooser interface {
+	// Wants says how many blocks from first on, at least one and at most limit, are
+	// alike in that they are wanted or are not, and which.
+	Wants(f datadir.RelFile, first pg.BlockNumber, limit int) (n int, wanted bool)
+}
+
 // Walk streams the files of the snapshot to v, each once, in the order in
 // which they are stored: relations by chunks of whole pages, small files
 // whole. Relations of every persistence and fork are delivered; what holds no
@@ -28,7 +36,9 @@ type Lender interface {
 // configuration of up to 1 MiB. If there is a backup_manifest of this very backup, the files are checked
 // against it, and Problems is complete afterwards.
 //
-// If v is a Lender, relations are read into what it lends.
+// If v is a Lender, relations are read into what it lends. If it is a Chooser,
+// what it does not want of them is passed over where no checksum of the file is
+// to be made and reading can go on anywhere.
 //
 // An error of v ends the walk and is returned as it is. Any other error means
 // that the snapshot could not be read whole; what was delivered until then is
@@ -163,7 +173,7 @@ func (w *walker) file(ctx context.Context, m *member) error {
 	case !deliver:
 		_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, in, w.buf)
 	case c.Class == datadir.Relation:
-		err = w.relation(c.Rel, m.size, in)
+		err = w.relation(c.Rel, m.size, in, w.chooser(rc, h, r))
 	default:
 		err = w.small(m, c, in)
 	}
@@ -173,14 +183,59 @@ func (w *walker) file(ctx context.Context, m *member) error {
 	return err
 }
 
+// chooser is how what the visitor does not want of a file is passed over, nil
+// if it cannot be.
+func (w *walker) chooser(rc io.Reader, h hash.Hash, r *exactly) *chooser {
+	c, ok := w.v.(Chooser)
+	s, seeks := rc.(io.Seeker)
+	if !ok || !seeks || h != nil {
+		return nil
+	}
+	return &chooser{c, s, r}
+}
+
+type chooser struct {
+	Chooser
+	file io.Seeker
+	left *exactly
+}
+
+// next passes over what is not wanted of the size bytes from block first on,
+// and says how much that was and how much is to be read then. The last page is
+// always read: where the file was cut, that fails.
+func (c *chooser) next(f datadir.RelFile, first, size int64) (pass, read int64, err error) {
+	last := (size - 1) / pg.BlockSize * pg.BlockSize
+	for read = size - last; pass < last; {
+		n, wanted := c.Wants(f, pg.BlockNumber(first+pass/pg.BlockSize), int(min(last-pass, chunk)/pg.BlockSize))
+		if wanted {
+			read = int64(n) * pg.BlockSize
+			break
+		}
+		pass += int64(n) * pg.BlockSize
+	}
+	if pass > 0 {
+		_, err = c.file.Seek(pass, io.SeekCurrent)
+		c.left.left -= pass
+	}
+	return pass, read, err
+}
+
 // relation streams a file of a relation.
-func (w *walker) relation(f datadir.RelFile, size int64, r io.Reader) error {
+func (w *walker) relation(f datadir.RelFile, size int64, r io.Reader, c *chooser) error {
 	first := int64(f.Segment) * pg.BlocksPerFile
 	if err := fits(f, size); err != nil {
 		return err
 	}
 	for left := size; left > 0; {
-		b, err := w.room(int(min(left, chunk)))
+		n := min(left, chunk)
+		if c != nil {
+			pass, read, err := c.next(f, first, left)
+			if err != nil {
+				return err
+			}
+			n, left, first = read, left-pass, first+pass/pg.BlockSize
+		}
+		b, err := w.room(int(n))
 		if err != nil {
 			return w.told(err)
 		}
