@@ -30,8 +30,8 @@ type block struct {
 	audit audit.Block // the page LSN that the primary had
 }
 
-// Pages of memory that a store makes room for at a time, and that it then
-// asks the system for at a time: 32 MiB and 2 MiB.
+// Pages of memory that a store with many makes room for at a time, and that it
+// then asks the system for at a time: 32 MiB and 2 MiB.
 const (
 	slabPages  = 4096
 	freshPages = hugePage / pg.BlockSize
@@ -137,7 +137,8 @@ func (s *store) refill() {
 		return
 	}
 	if len(s.slab) == 0 {
-		s.slab = freshMemory(min(slabPages, max(s.budget-s.held, 1)) * pg.BlockSize)
+		n := min(max(s.held, freshPages), slabPages, max(s.budget-s.held, 1)) // as much again
+		s.slab = freshMemory(n * pg.BlockSize)
 	}
 	n := min(len(s.slab), freshPages*pg.BlockSize)
 	s.fresh, s.slab, s.zero = s.slab[:n:n], s.slab[n:], true
