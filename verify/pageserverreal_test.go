@@ -64,11 +64,11 @@ func TestRealPageserverStandIn(t *testing.T) {
 	t.Setenv(realPages, w.Location(neonTimeline)+"&sslmode=disable")
 	t.Setenv(realServers, ps.URL)
 	t.Setenv(realWAL, bucket)
-	real := realWorld(t)
-	if len(real.ends) < len(w.ends)/2 {
-		t.Errorf("%d records are known, of %d", len(real.ends), len(w.ends))
+	byName := realWorld(t)
+	if len(byName.ends) < len(w.ends)/2 {
+		t.Errorf("%d records are known, of %d", len(byName.ends), len(w.ends))
 	}
-	testRealPages(t, real)
+	testRealPages(t, byName)
 }
 
 // layUnpacked puts the demo's segments into a directory as safekeepers do.
