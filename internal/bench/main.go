@@ -13,6 +13,8 @@
 //   - verify on all cores against one, and spans side by side against one
 //     after another;
 //   - the memory that verify takes, under a cgroup's limit where there is one;
+//   - pgbench's latency on a server that is read, at once and throttled,
+//     against one that is not (-live measures this alone);
 //   - uploads of the WAL backup agent to a real S3 server, against a plain copy
 //     by the same client, and `redoubt archive-push` against `cp`; the CPU time
 //     that either takes with each compression (-backup measures these alone).
@@ -53,6 +55,7 @@ type settings struct {
 	keep    bool          // only snapshots are measured
 	recover bool          // only recovery is
 	verify  bool          // only verify is: no decoders, recoveries and backups
+	live    bool          // only what reading a running server costs it
 	redoubt string        // program to measure; empty: built from this checkout
 	only    string        // workloads whose title has this
 	save    string        // directory that gets a copy of what verify reads; empty: none
@@ -72,6 +75,7 @@ func main() {
 	flag.BoolVar(&s.keep, "snapshots", false, "measure snapshots only")
 	flag.BoolVar(&s.recover, "recover", false, "measure recovery only, with the first workload")
 	flag.BoolVar(&s.verify, "verify", false, "measure verify only")
+	flag.BoolVar(&s.live, "live", false, "measure what reading a running server costs it only")
 	flag.StringVar(&s.redoubt, "redoubt", "", "`PROGRAM` to measure (default: built from this checkout)")
 	flag.StringVar(&s.only, "only", "", "only workloads with these `WORDS` in their title")
 	flag.StringVar(&s.save, "save", "", "leave base, WAL and data of each workload in `DIRECTORY`, to measure the same again")
@@ -95,6 +99,14 @@ func run(s settings) (err error) {
 	server := pgtest.Install{Major: major, Bin: filepath.Dir(waldump)}
 	if server.Version, err = serverVersion(server.Bin); err != nil {
 		return err
+	}
+	if s.live {
+		fmt.Println(machine(server.Version))
+		if err := reader(h, server, s); err != nil {
+			return err
+		}
+		fmt.Println("\n" + load())
+		return nil
 	}
 	if s.redoubt == "" {
 		if s.redoubt, err = build(h); err != nil {
@@ -129,6 +141,9 @@ func run(s settings) (err error) {
 		}
 		if err == nil && i == 0 && !s.keep && !s.recover && !s.verify {
 			err = l.walBackup(h, s)
+			if err == nil && !s.backup {
+				err = reader(h, server, s)
+			}
 		}
 		if err != nil {
 			return err

@@ -189,7 +189,16 @@ func cancelled(t *testing.T, c *pgtest.Cluster, dsn string) {
 		t.Fatal(err)
 	}
 	why := errors.New("enough")
-	err = s.Walk(ctx, stopper{func() { cancel(why) }})
+	err = s.Walk(ctx, stopper{func() {
+		// One session, in no transaction: no lock, and nothing for vacuum to wait for.
+		const sql = `SELECT count(*) || ' ' || count(xact_start) || ' ' || count(backend_xmin) || ' ' ||
+			(SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE application_name = 'redoubt')
+			FROM pg_stat_activity WHERE application_name = 'redoubt'`
+		if got := c.Query(sql); got != "1 0 0 0" {
+			t.Errorf("sessions, transactions, snapshots, locks: %s, want 1 0 0 0", got)
+		}
+		cancel(why)
+	}})
 	if !errors.Is(err, why) {
 		t.Errorf("walk ended with %v, want %v", err, why)
 	}
@@ -232,8 +241,37 @@ func cutOff(t *testing.T, c *pgtest.Cluster) {
 			t.Fatal(err)
 		}
 	}
+	lagging(t, c, standby)
 	standby.Stop(pgtest.Fast)
 	if _, err := s.Position(ctx); err == nil || !strings.Contains(err.Error(), "again") {
 		t.Errorf("a standby that is gone: %v", err)
 	}
+}
+
+// lagging: reading rests while a standby is too far behind, and is given up.
+func lagging(t *testing.T, c, standby *pgtest.Cluster) {
+	t.Helper()
+	standby.Exec("SELECT pg_wal_replay_pause()")
+	c.Exec("GRANT pg_read_all_stats TO reader", "CREATE TABLE ahead AS SELECT i FROM generate_series(1, 1000) i")
+	const lags = "SELECT coalesce(max(pg_wal_lsn_diff(pg_current_wal_flush_lsn(), replay_lsn)), 0) > 10000 FROM pg_stat_replication"
+	for i := 0; c.Query(lags) != "t"; i++ {
+		if i > 600 {
+			t.Fatal("the standby does not lag")
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	ctx := context.Background()
+	rests := 0
+	s, err := Open(ctx, c.DSN("postgres")+" user=reader", Options{
+		Pace:  Pace{MaxLag: 10000, Patience: 5 * time.Second},
+		sleep: func(context.Context, time.Duration) error { rests++; return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if err := s.Walk(ctx, &counts{}); err == nil || !strings.Contains(err.Error(), "replication lags") || rests == 0 {
+		t.Errorf("rested %d times, %v", rests, err)
+	}
+	standby.Exec("SELECT pg_wal_replay_resume()")
 }
