@@ -1,6 +1,8 @@
 package verify
 
 import (
+	"bytes"
+
 	"redoubt/compare"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/mask"
@@ -25,6 +27,7 @@ type chase struct {
 	versions int
 	matched  bool
 	gone     bool
+	blank    bool // it was cut off, and no record since must be on disk
 	unknown  bool
 	hidden   bool // the block's versions are not known at the end
 	seq      *sequenceClaim
@@ -78,13 +81,17 @@ func (c *chase) begin() error {
 
 // version takes the block after one more record.
 func (c *chase) version(v *native.Version) error {
+	must := v.LSN < c.p.redo
 	if v.Gone {
-		c.gone = true
-		c.last = nil
+		// If it comes again, it is zeros on disk until it is written.
+		c.gone, c.blank, c.last = true, true, nil
+		c.matched = c.matched && !must
 		return nil
 	}
 	c.gone = false
-	must := v.LSN < c.p.redo
+	if must && v.SetsLSN && !v.MaySetLSN {
+		c.blank = false
+	}
 	if c.matched && must && v.SetsLSN && !v.MaySetLSN && !v.OnlyHints() {
 		c.matched, c.seq = false, nil // a checkpoint has put the record's change on disk, and it is not there
 	}
@@ -172,6 +179,8 @@ func (c *chase) outcome() outcome {
 	switch {
 	case c.official == nil:
 		return notThere // if it should be, the fork's size says so
+	case c.blank && bytes.Equal(c.official, zeroPage):
+		return accounted
 	case c.matched, c.vm != nil && c.vm.fits() && (!c.p.checksum || c.official.ChecksumOK(c.p.Number)):
 		return accounted
 	case c.p.lsn > m.end && c.p.lsn <= m.reached:

@@ -142,7 +142,25 @@ func plantAll(m *moved) {
 	v = m.verify(livepg.Options{}, func(o *verify.Options) { o.Moving.Memory, o.Rel = true, m.locator("still") })
 	m.only(v, anyKind+" "+still+" 9")
 	m.says(v, memoryOnly)
+	m.cutMeanwhile()
 	m.lostMeanwhile()
+}
+
+// cutMeanwhile: blocks that VACUUM cut off and that came again since the last
+// checkpoint are zeros on disk.
+func (m *moved) cutMeanwhile() {
+	m.Exec("CREATE TABLE cut AS SELECT i, repeat('c', 100) pad FROM generate_series(1, 2000) i", "CHECKPOINT")
+	s := openRunning(m.t, m.Cluster, livepg.Options{})
+	opt := against(s, m.Cluster, m.base)
+	opt.Moving.FirstWait = 5 * time.Millisecond
+	opt.Official = &interrupted{running: s, before: func() {
+		m.Exec("DELETE FROM cut WHERE ctid >= '(5,0)'", "VACUUM cut")
+		m.t.Logf("VACUUM left %s bytes", m.Query("SELECT pg_relation_size('cut')"))
+		m.Exec("INSERT INTO cut SELECT i, repeat('d', 100) FROM generate_series(1, 1000) i")
+	}}
+	if v := mustVerify(m.t, opt); v.Verdict != finding.Clean {
+		m.t.Errorf("blocks that were cut off and came again: %s %s", v.Verdict, describe(v))
+	}
 }
 
 // seal gives a page the checksum that it should have, where there are any.
