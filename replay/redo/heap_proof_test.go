@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
+	"time"
 
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
@@ -196,24 +196,38 @@ func locks(t *testing.T, c *pgtest.Cluster) {
 	c.Exec("SET vacuum_freeze_min_age = 0", "VACUUM (FREEZE) a")
 }
 
-// speculative makes insertions with ON CONFLICT, some of which lose the race:
-// the slow expression of the index lets both sessions pass the first check.
+// speculative makes insertions with ON CONFLICT, one of which loses the race: its
+// row is on the page, and it waits for a lock in the expression of the index,
+// when another session inserts the same key.
 func speculative(t *testing.T, c *pgtest.Cluster) {
 	t.Helper()
-	c.Exec(`CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.02); RETURN $1; END $$`,
-		`CREATE TABLE up (k int, v int)`, `CREATE UNIQUE INDEX up_k ON up (slow(k))`)
-	for round := range 6 {
-		var wg sync.WaitGroup
-		for range 2 {
-			conn := c.Connect("postgres")
-			wg.Go(func() {
-				sql := fmt.Sprintf("INSERT INTO up VALUES (%d, 1) ON CONFLICT (slow(k)) DO UPDATE SET v = up.v + 1", round)
-				if _, err := conn.PgConn().Exec(context.Background(), sql).ReadAll(); err != nil {
-					t.Error(err)
-				}
-			})
+	// The first call looks for a conflict, the second makes the index's entry.
+	c.Exec(`CREATE FUNCTION key(k int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+			IF current_setting('loser.calls', true) <> '' THEN
+				PERFORM set_config('loser.calls', (current_setting('loser.calls')::int + 1)::text, false);
+				IF current_setting('loser.calls') = '2' THEN PERFORM pg_advisory_xact_lock(7); END IF;
+			END IF;
+			RETURN k; END $$`,
+		`CREATE TABLE up (k int, v int)`, `CREATE UNIQUE INDEX up_k ON up (key(k))`)
+	const insert = "INSERT INTO up VALUES (1, 1) ON CONFLICT (key(k)) DO UPDATE SET v = up.v + 1"
+	winner, loser := c.Connect("postgres").PgConn(), c.Connect("postgres").PgConn()
+	execOn(t, winner, "SELECT pg_advisory_lock(7)")
+	execOn(t, loser, "SET loser.calls = 0")
+	lost := make(chan error, 1)
+	go func() {
+		_, err := loser.Exec(context.Background(), insert).ReadAll()
+		lost <- err
+	}()
+	for end := time.Now().Add(time.Minute); c.Query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") != "1"; {
+		if time.Now().After(end) {
+			t.Fatal("the losing session does not come to wait")
 		}
-		wg.Wait()
+		time.Sleep(10 * time.Millisecond)
+	}
+	execOn(t, winner, insert)
+	execOn(t, winner, "SELECT pg_advisory_unlock(7)")
+	if err := <-lost; err != nil {
+		t.Error(err)
 	}
 }
 
