@@ -73,7 +73,7 @@ func (r *run) readBase(ctx context.Context, v datadir.Visitor) error {
 	}
 	want := datadir.Selection{Forks: r.a.TouchedForks(), Blocks: r.baseBlocks, SLRUs: r.a.TouchedSLRUs(), MayLack: true}
 	if r.Untouched > 0 && r.Rel == nil {
-		want.More = r.catalogued
+		want.More = func() ([]pg.RelFork, error) { return r.catalogued(ctx) }
 	}
 	return s.WalkOnly(ctx, want, v)
 }

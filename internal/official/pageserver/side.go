@@ -180,7 +180,7 @@ func (s *Side) WalkOnly(ctx context.Context, w datadir.Selection, v datadir.Visi
 	}
 	forks := w.Forks
 	if w.More != nil {
-		more, err := w.More(ctx)
+		more, err := w.More()
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,6 @@
 package datadir
 
 import (
-	"context"
 	"iter"
 
 	"redoubt/internal/pg"
@@ -46,5 +45,5 @@ type Selection struct {
 	SLRUs   []pg.SLRUPage
 	MayLack bool
 	// More, if set, is asked for further forks as soon as what is no relation was read.
-	More func(ctx context.Context) ([]pg.RelFork, error)
+	More func() ([]pg.RelFork, error)
 }
