@@ -1,11 +1,10 @@
 package recovery
 
 import (
+	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"path"
 
@@ -105,11 +104,7 @@ func (e *edit) apply(at pg.LSN, chunk []byte) {
 	}
 }
 
-// edits empty the paths in records of the tail that make tablespaces. They are
-// the primary's, and absolute: a server that redoes the record enters it, and
-// on the primary's own host that would be production's directory. With an
-// empty path the server makes a directory within its own (an in-place
-// tablespace, create_tablespace_directories, commands/tablespace.c).
+// edits empty the paths in records of the tail that make tablespaces, see wal.HidePath.
 func (r *run) edits(ctx context.Context) ([]edit, error) {
 	var out []edit
 	for _, s := range r.target.spaces {
@@ -125,35 +120,21 @@ func (r *run) edits(ctx context.Context) ([]edit, error) {
 	return out, nil
 }
 
-// Layout of a record's header (XLogRecord, access/xlogrecord.h): the CRC is
-// its last field, over the rest of the record and then the header before it.
-const (
-	recordHeader = 24
-	recordCRC    = 20
-)
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // hidePath is the edits for one record.
 func (r *run) hidePath(ctx context.Context, s space) ([]edit, error) {
-	if s.Length < recordHeader || s.Path >= s.Length {
-		return nil, fmt.Errorf("no path in %d bytes", s.Length)
-	}
 	rec, where, err := r.rawRecord(ctx, s.At, s.Length)
 	if err != nil {
 		return nil, err
 	}
-	sum := func() uint32 {
-		return crc32.Update(crc32.Checksum(rec[recordHeader:], castagnoli), castagnoli, rec[:recordCRC])
+	before := bytes.Clone(rec)
+	if err := wal.HidePath(rec, s.Path); err != nil {
+		return nil, err
 	}
-	if binary.LittleEndian.Uint32(rec[recordCRC:]) != sum() {
-		return nil, errors.New("its CRC does not fit")
-	}
-	rec[s.Path] = 0
-	binary.LittleEndian.PutUint32(rec[recordCRC:], sum())
-	out := []edit{{where[s.Path], rec[s.Path : s.Path+1]}}
-	for i := recordCRC; i < recordHeader; i++ {
-		out = append(out, edit{where[i], rec[i : i+1]})
+	var out []edit
+	for i := range rec {
+		if rec[i] != before[i] {
+			out = append(out, edit{where[i], rec[i : i+1]})
+		}
 	}
 	return out, nil
 }

@@ -272,19 +272,15 @@ func (f *finder) look(r *wal.Record) error {
 }
 
 func (f *finder) xlog(r *wal.Record) error {
+	tli, err := wal.TLIAfter(r, f.t.TLI)
+	if err != nil {
+		return err
+	}
+	f.switchTo(tli, r.LSN)
 	if c, ok, err := wal.DecodeCheckPoint(r); err != nil {
 		return err
 	} else if ok {
-		if c.Shutdown {
-			f.switchTo(c.TLI, r.LSN)
-		}
 		f.checkpoint(r, c)
-		return nil
-	}
-	if e, ok, err := wal.DecodeEndOfRecovery(r); err != nil {
-		return err
-	} else if ok {
-		f.switchTo(e.TLI, r.LSN)
 		return nil
 	}
 	if start, ok, err := wal.DecodeBackupEnd(r); err != nil {

@@ -1,10 +1,8 @@
 package server
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"os"
 
@@ -12,36 +10,15 @@ import (
 	"redoubt/internal/pg/wal"
 )
 
-// Layout of a record's header (XLogRecord, access/xlogrecord.h): the CRC is
-// its last field, over the rest of the record and then the header before it.
-const (
-	recordHeader = 24
-	recordCRC    = 20
-)
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// hidePath empties the path in a record that makes a tablespace. It is the
-// primary's, and absolute: a server that redoes the record enters it, and on
-// the primary's own host that would be production's directory. With an empty
-// path the server makes a directory within its own (an in-place tablespace,
-// create_tablespace_directories, commands/tablespace.c). No page depends on it.
+// hidePath empties the path in a record that makes a tablespace, see wal.HidePath.
 func (w *walWriter) hidePath(s space) error {
-	if s.length < recordHeader || s.path >= s.length {
-		return fmt.Errorf("record at %s: no path in %d bytes", s.lsn, s.length)
-	}
 	rec := make([]byte, s.length)
 	if err := w.record(s.lsn, rec, (*os.File).ReadAt); err != nil {
 		return fmt.Errorf("read record at %s: %w", s.lsn, err)
 	}
-	sum := func() uint32 {
-		return crc32.Update(crc32.Checksum(rec[recordHeader:], castagnoli), castagnoli, rec[:recordCRC])
+	if err := wal.HidePath(rec, s.path); err != nil {
+		return fmt.Errorf("record at %s: %w", s.lsn, err)
 	}
-	if binary.LittleEndian.Uint32(rec[recordCRC:]) != sum() {
-		return fmt.Errorf("record at %s: its CRC does not fit", s.lsn)
-	}
-	rec[s.path] = 0
-	binary.LittleEndian.PutUint32(rec[recordCRC:], sum())
 	if err := w.record(s.lsn, rec, (*os.File).WriteAt); err != nil {
 		return fmt.Errorf("write record at %s: %w", s.lsn, err)
 	}

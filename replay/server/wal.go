@@ -112,16 +112,9 @@ func (w *walWriter) records(r *wal.Reader) error {
 
 // look notes what a server must be told before it starts.
 func (w *walWriter) look(r *wal.Record) error {
-	tli := w.tli
-	if c, ok, err := wal.DecodeCheckPoint(r); err != nil {
+	tli, err := wal.TLIAfter(r, w.tli)
+	if err != nil {
 		return err
-	} else if ok && c.Shutdown {
-		tli = c.TLI
-	}
-	if e, ok, err := wal.DecodeEndOfRecovery(r); err != nil {
-		return err
-	} else if ok {
-		tli = e.TLI
 	}
 	if tli != w.tli {
 		w.forks = append(w.forks, fork{w.tli, r.LSN})

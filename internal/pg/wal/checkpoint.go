@@ -63,3 +63,22 @@ func readCheckPoint(c *cursor, major int) CheckPoint {
 	c.align(8)
 	return p
 }
+
+// TLIAfter is the TLI of the WAL behind a record: a new one begins with the
+// checkpoint of a start, or with END_OF_RECOVERY, which say it.
+//
+// Source: access/transam/xlogrecovery.c, checkTimeLineSwitch's callers.
+func TLIAfter(r *Record, tli pg.TLI) (pg.TLI, error) {
+	c, ok, err := DecodeCheckPoint(r)
+	if ok && c.Shutdown {
+		return c.TLI, nil
+	}
+	if ok || err != nil {
+		return tli, err
+	}
+	e, ok, err := DecodeEndOfRecovery(r)
+	if ok {
+		tli = e.TLI
+	}
+	return tli, err
+}

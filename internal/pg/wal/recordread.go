@@ -212,9 +212,7 @@ func (r *Reader) openContinuation(at, lsn pg.LSN, left uint32) error {
 // crcFits checks xl_crc: CRC-32C over what follows the header, then the
 // header up to the CRC.
 func crcFits(raw []byte) bool {
-	crc := crc32.Update(0, castagnoli, raw[recordHeaderSize:])
-	crc = crc32.Update(crc, castagnoli, raw[:crcOffset])
-	return crc == binary.LittleEndian.Uint32(raw[crcOffset:])
+	return recordCRC(raw) == binary.LittleEndian.Uint32(raw[crcOffset:])
 }
 
 // finish decodes the record and moves the reader behind it.
