@@ -33,8 +33,9 @@ build:
 demo: build
 	bin/redoubt demo
 
+# The packages that take longest begin first.
 test: test-setup
-	go run ./internal/testsum -race -timeout $(TIMEOUT) ./...
+	go run ./internal/testsum -race -timeout $(TIMEOUT) ./verify ./cmd/redoubt ./replay/native ./...
 
 test-setup:
 	@scripts/test-setup

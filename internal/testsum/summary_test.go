@@ -91,7 +91,7 @@ func TestPutOff(t *testing.T) {
 	if err := s.read(strings.NewReader(events)); err != nil {
 		t.Fatal(err)
 	}
-	got := fmt.Sprint(s.secondPass([]string{"-race", "-timeout", "15m", "./..."}))
+	got := fmt.Sprint(s.secondPass([]string{"-race", "-timeout", "15m", "./verify", "./..."}))
 	if want := "[[-timeout 15m -run ^(TestQ|TestR)$ a] [-timeout 15m -run ^(TestP)$ b]]"; got != want {
 		t.Errorf("second pass %s, want %s", got, want)
 	}
