@@ -18,6 +18,7 @@ import (
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/datadir"
 	"redoubt/internal/pg/page"
+	"redoubt/internal/pgtest"
 	"redoubt/replay/native"
 	"redoubt/verify"
 )
@@ -69,7 +70,10 @@ func spoilItem(p page.Page) {
 // TestPageserverMutations plants wrong pages into what a pageserver serves: all are
 // found, at their block, and nothing else; and the record from which on a page
 // is wrong is named exactly.
-func TestPageserverMutations(t *testing.T) { eachPageWorld(t, wire.Layout{}, testPageMutations) }
+func TestPageserverMutations(t *testing.T) {
+	pgtest.PutOff(t)
+	eachPageWorld(t, wire.Layout{}, testPageMutations)
+}
 
 func testPageMutations(t *testing.T, w *pageWorld) {
 	from, to := w.ends[len(w.ends)/3], w.ends[len(w.ends)*2/3]
@@ -151,6 +155,7 @@ func testPageMutations(t *testing.T, w *pageWorld) {
 
 // TestPageserverOtherMutations: sizes, relations and SLRUs that a pageserver has wrong.
 func TestPageserverOtherMutations(t *testing.T) {
+	pgtest.PutOff(t)
 	eachPageWorld(t, wire.Layout{}, testPageOtherMutations)
 }
 
@@ -261,6 +266,7 @@ func testPageUnreadable(t *testing.T, w *pageWorld) {
 // TestPageserverUntouched: with a sample of the untouched blocks, relations that the
 // span's WAL does not name are looked at, too.
 func TestPageserverUntouched(t *testing.T) {
+	pgtest.PutOff(t)
 	eachPageWorld(t, wire.Layout{Shards: 2, Stripe: 16}, testPageUntouched)
 }
 
@@ -359,7 +365,10 @@ func testPageMessages(t *testing.T, w *pageWorld) {
 
 // TestPageserverMaps: a pageserver sets the LSN of a visibility map's page when
 // it clears bits, which PostgreSQL does not; that is no finding, and a wrong bit is.
-func TestPageserverMaps(t *testing.T) { eachPageWorld(t, wire.Layout{}, testPageMaps) }
+func TestPageserverMaps(t *testing.T) {
+	pgtest.PutOff(t)
+	eachPageWorld(t, wire.Layout{}, testPageMaps)
+}
 
 func testPageMaps(t *testing.T, w *pageWorld) {
 	all := pg.Range{From: w.start, To: w.ends[len(w.ends)-1]}

@@ -18,6 +18,7 @@ import (
 	"redoubt/internal/official/pageserver"
 	"redoubt/internal/official/pageserver/wire"
 	"redoubt/internal/pg"
+	"redoubt/internal/pgtest"
 	"redoubt/internal/storage"
 	"redoubt/replay/native"
 	"redoubt/verify"
@@ -49,6 +50,7 @@ func TestRealPageserver(t *testing.T) {
 // TestRealPageserverStandIn makes the same with the stand-in, by the same variables: that
 // they work can be known without a real one.
 func TestRealPageserverStandIn(t *testing.T) {
+	pgtest.PutOff(t)
 	w := stockWorld(t, wire.Layout{Shards: 2, Stripe: 16})
 	from, last := w.ends[0], w.ends[len(w.ends)-1]
 	ps := neonapitest.Pageserver(t, 1)
