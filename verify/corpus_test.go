@@ -40,9 +40,7 @@ func TestCorpus(t *testing.T) {
 // and with each method of wal_compression that a server knows. All servers know
 // pglz, only some of Debian's lz4 and zstd.
 func TestCorpusCompressed(t *testing.T) {
-	if !pgtest.Prove() {
-		t.Skip("SKIPPED, PROVE: make prove runs it")
-	}
+	pgtest.LeaveToProve(t)
 	for _, major := range pgtest.Majors {
 		for _, method := range []string{"off", "pglz", "lz4", "zstd"} {
 			t.Run(fmt.Sprintf("%d/%s", major, method), func(t *testing.T) {

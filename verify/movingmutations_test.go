@@ -21,6 +21,7 @@ import (
 // TestMovingMutations plants the kinds of damage of TestMutations into the files
 // of a server that is under load, many at once.
 func TestMovingMutations(t *testing.T) {
+	pgtest.LeaveToProve(t)
 	for _, major := range pick([]int{17}, majors) {
 		for _, checksums := range pick([]bool{major == 17}, []bool{false, true}) {
 			t.Run(fmt.Sprintf("%d/checksums=%v", major, checksums), func(t *testing.T) {

@@ -3,6 +3,7 @@ package verify_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +102,9 @@ func (f *follower) restless() (stop func()) {
 }
 
 func TestMovingStandby(t *testing.T) {
+	if os.Getenv("REDOUBT_SOAK") == "" {
+		pgtest.LeaveToProve(t)
+	}
 	for _, major := range soaked(15) {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			n := newNights(t, 2, 20, 2*len(pgtest.Majors))
@@ -126,9 +130,7 @@ func TestMovingStandby(t *testing.T) {
 
 // TestMovingArchiveStandby: one that knows the archive only.
 func TestMovingArchiveStandby(t *testing.T) {
-	if !pgtest.Prove() {
-		t.Skip("with REDOUBT_PROVE=1; TestMovingStandby has one that streams")
-	}
+	pgtest.LeaveToProve(t)
 	for _, major := range majors {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			f := newFollower(t, major, false)

@@ -187,7 +187,7 @@ func neonWAL(t *testing.T, bucket, id string, at pg.LSN) *archive.Source {
 // another. Pages of the branch are what its ancestor's pages at the LSN where it leaves
 // it, or before, and the WAL lead to.
 func TestPageserverBranches(t *testing.T) {
-	pgtest.PutOff(t)
+	pgtest.LeaveToProve(t)
 	majors := []int{18}
 	if pgtest.Prove() {
 		majors = []int{14, 15, 16, 17, 18}

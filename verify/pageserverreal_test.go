@@ -50,7 +50,7 @@ func TestRealPageserver(t *testing.T) {
 // TestRealPageserverStandIn makes the same with the stand-in, by the same variables: that
 // they work can be known without a real one.
 func TestRealPageserverStandIn(t *testing.T) {
-	pgtest.PutOff(t)
+	pgtest.LeaveToProve(t)
 	w := stockWorld(t, wire.Layout{Shards: 2, Stripe: 16})
 	from, last := w.ends[0], w.ends[len(w.ends)-1]
 	ps := neonapitest.Pageserver(t, 1)

@@ -21,9 +21,7 @@ var rareRecords = []string{
 // uses up two million transaction ids: where not all is to be proven it leaves
 // that to TestWrapAround, which wants the same records.
 func TestRare(t *testing.T) {
-	if !pgtest.Prove() {
-		t.Skip("SKIPPED, PROVE: make prove runs it")
-	}
+	pgtest.LeaveToProve(t)
 	for _, major := range majors {
 		s := settings{major, true, true, true}
 		t.Run(s.String(), func(t *testing.T) {
@@ -78,9 +76,7 @@ func lastCheckPoint(t *testing.T, dir string) datadir.CheckPoint {
 // TestHashBitmap verifies a hash index of so many overflow pages that it needs
 // a second bitmap of them: 2,000 keys with 7,350 rows each.
 func TestHashBitmap(t *testing.T) {
-	if !pgtest.Prove() {
-		t.Skip("SKIPPED, PROVE: make prove runs it")
-	}
+	pgtest.LeaveToProve(t)
 	s := settings{17, false, true, false}
 	t.Run(s.String(), func(t *testing.T) {
 		c := pgtest.Server(t, s.major, append(s.options(), pgtest.CompressArchive("zst"), pgtest.Conf("maintenance_work_mem", "256MB"), pgtest.Conf("max_wal_size", "4GB"))...)

@@ -15,14 +15,19 @@ import (
 	"time"
 
 	"redoubt/internal/pg/datadir"
+	"redoubt/internal/pgtest"
 )
 
-// kills is how often something is killed: fifty times, or $REDOUBT_KILLS.
+// kills is how often something is killed: $REDOUBT_KILLS times; fifty times with
+// REDOUBT_PROVE=1, else as often as there is time for.
 func kills() int {
 	if n, err := strconv.Atoi(os.Getenv("REDOUBT_KILLS")); err == nil && n > 0 {
 		return n
 	}
-	return 50
+	if pgtest.Prove() {
+		return 50
+	}
+	return 16
 }
 
 // small is a bucket with the demo's timeline acme/main and its first snapshot,

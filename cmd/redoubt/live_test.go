@@ -58,6 +58,7 @@ jobs: {nightly: {}}
 // TestLive: a running server by the command line and as a job, and what is said
 // where the address, the role or the base is wrong.
 func TestLive(t *testing.T) {
+	pgtest.LeaveToProve(t)
 	t.Parallel()
 	l := newLiveSite(t)
 	l.refusals()

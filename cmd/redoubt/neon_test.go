@@ -260,6 +260,7 @@ func TestNeonRun(t *testing.T) {
 // TestNeonPages: a job compares the pages that the pageservers have at the LSNs
 // of the plan, by the tokens, ports and shards that the servers tell.
 func TestNeonPages(t *testing.T) {
+	pgtest.PutOff(t)
 	t.Parallel()
 	s, key, wal, from, to := servedDemo(t, wire.Layout{})
 	n := newNeonSite(t, nil, "0/E00028", "0/1400000", to.String(), 1<<20)

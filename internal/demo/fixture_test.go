@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"redoubt/internal/pg"
+	"redoubt/internal/pgtest"
 )
 
 // unpacked is the bucket that the read-only tests share.
@@ -53,6 +54,7 @@ func TestBundleIsSmall(t *testing.T) {
 }
 
 func TestUnpackedBucketIsWhole(t *testing.T) {
+	pgtest.PutOff(t)
 	dir, f := bucket(t)
 	if !strings.HasPrefix(f.Postgres, "17.") || len(f.Timelines) != 3 {
 		t.Fatalf("PostgreSQL %s, %d timelines", f.Postgres, len(f.Timelines))

@@ -33,6 +33,14 @@ func Thorough() []int {
 // Prove says whether proofs are to run in full, however long that takes.
 func Prove() bool { return os.Getenv("REDOUBT_PROVE") == "1" }
 
+// LeaveToProve skips a test that takes too long for every run; testsum allows that.
+func LeaveToProve(t T) {
+	t.Helper()
+	if !Prove() {
+		t.Skipf("SKIPPED, PROVE: make prove runs it")
+	}
+}
+
 // Find returns the installation of a major version. Its errors name what was tried.
 func Find(major int) (Install, error) {
 	tried := candidates(major)

@@ -11,6 +11,7 @@ import (
 	"redoubt/internal/demo"
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
+	"redoubt/internal/pgtest"
 	"redoubt/internal/storage"
 )
 
@@ -130,6 +131,7 @@ func bits(r *wal.Record, at pg.LSN, n int) (masks []byte) {
 // record is never taken for valid, and it is named. Where its length grows
 // beyond the WAL there is, that is missing.
 func TestEveryBit(t *testing.T) {
+	pgtest.PutOff(t)
 	t.Parallel()
 	b := victim()
 	recs := b.readAll(t, pg.MinSegmentSize)

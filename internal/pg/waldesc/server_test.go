@@ -23,9 +23,7 @@ import (
 // program, letter by letter. In the normal run of the tests that of redoubt
 // waldump, on less WAL, has to do.
 func TestCorpusAgainstPgWaldump(t *testing.T) {
-	if !pgtest.Prove() {
-		t.Skip("SKIPPED, PROVE: make prove runs it")
-	}
+	pgtest.LeaveToProve(t)
 	tool := pgtest.Tool(t, 15, "pg_waldump")
 	zone, err := time.LoadLocation("Asia/Kathmandu") // whose offset has minutes
 	if err != nil {
