@@ -17,7 +17,7 @@ SOAK ?= 10m
 # How often make soak kills recoveries, the making of snapshots, and deletions.
 KILLS ?= 1000
 # The longest a package's tests may take; the servers in them crash and recover.
-TIMEOUT ?= 15m
+TIMEOUT ?= 25m
 
 # Packages whose proofs run longer, or on more majors, with REDOUBT_PROVE=1.
 PROOFS = ./replay/redo ./replay/server ./verify ./internal/pg/wal ./internal/pg/waldesc ./internal/pg/audit ./replay/native ./scheduler ./recovery ./recovery/discard ./internal/pgtest ./internal/official/snapshot ./cmd/redoubt

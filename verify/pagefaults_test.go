@@ -266,7 +266,7 @@ func testPageUnreadable(t *testing.T, w *pageWorld) {
 // TestPageserverUntouched: with a sample of the untouched blocks, relations that the
 // span's WAL does not name are looked at, too.
 func TestPageserverUntouched(t *testing.T) {
-	pgtest.PutOff(t)
+	pgtest.LeaveToProve(t)
 	eachPageWorld(t, wire.Layout{Shards: 2, Stripe: 16}, testPageUntouched)
 }
 

@@ -9,6 +9,7 @@ import (
 // TestMixedSurvives runs the workload with crashes, and PostgreSQL recovers
 // the same rows from the backup in the middle and the WAL.
 func TestMixedSurvives(t *testing.T) {
+	LeaveToProve(t)
 	forMajors(t, func(t *testing.T, major int) {
 		c := Server(t, major, WALSegmentMiB(1))
 		Mixed{Seed: 1, Crashes: 1, Tablespace: true, Rounds: 1}.Run(c)
