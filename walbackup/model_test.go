@@ -230,12 +230,12 @@ func (m *model) settle() {
 			x.up(m.t, m.w)
 		}
 	}
-	for range 300 {
+	for range 300 { // what only a follower has is asked for after half of StalledTime
 		time.Sleep(time.Second)
 		m.w.mu.Lock()
-		done := m.w.states[modelID][1].Backup == m.next.Start(segSize)
+		s := m.w.states[modelID][1]
 		m.w.mu.Unlock()
-		if done {
+		if s.Backup == m.next.Start(segSize) && s.Start == segSize {
 			break
 		}
 	}
