@@ -21,7 +21,7 @@ import (
 // bucket, and none vanished that is not there.
 func TestAgentOnAFullDisk(t *testing.T) {
 	t.Parallel()
-	small, disk := smallDisk(t, 1<<20), smallDisk(t, 110<<20)
+	small, disk := smallDisk(t, 1<<20), smallDisk(t, 176<<20)
 	if !disk.mounted {
 		return // the limit would hold for the bucket, too
 	}

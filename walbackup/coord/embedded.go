@@ -84,8 +84,9 @@ func startEtcd(cfg *embed.Config) (e *embed.Etcd, err error) {
 }
 
 // leastRoom is what etcd needs to begin: it allocates 64 MB for its log at
-// once, and its data and snapshots have to fit beside that.
-const leastRoom = 100 << 20
+// once and 64 MB for the log's next file right after, and ends where its data
+// and snapshots find no room beside them.
+const leastRoom = 160 << 20
 
 // room makes sure that etcd's first start finds enough of it.
 func room(dir string) error {
