@@ -235,16 +235,9 @@ func restOf(others, tolerated int) string {
 	}
 	s := count(int64(others-tolerated), "item") + " " + agree(int64(others-tolerated), "is", "are") + " equal"
 	if tolerated > 0 {
-		s += "; " + number(int64(tolerated)) + " " + differ(int64(tolerated)) + " only in what PostgreSQL allows or in where on the page " + lie(tolerated)
+		s += "; " + number(int64(tolerated)) + " " + agree(int64(tolerated), "differs", "differ") + " only in what PostgreSQL allows or in where on the page " + agree(int64(tolerated), "it lies", "they lie")
 	}
 	return s + "."
-}
-
-func lie(n int) string {
-	if n == 1 {
-		return "it lies"
-	}
-	return "they lie"
 }
 
 // alike is how many items from the first on are on one side only, and on the same.

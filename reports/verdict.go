@@ -217,13 +217,13 @@ func findingsHeadline(t *totals) string {
 		add(t.discrepancies(), "difference", "from what the WAL says")
 	} else {
 		add(t.pages, "page", agree(t.pages, "is", "are")+" not what the WAL says")
-		add(t.relations, "relation", differ(t.relations)+" in size or existence")
+		add(t.relations, "relation", agree(t.relations, "differs", "differ")+" in size or existence")
 		add(t.slru, "transaction log page", agree(t.slru, "is", "are")+" not what the WAL says")
-		add(t.redo, "page", differ(t.redo)+" from the image its own WAL record carries")
+		add(t.redo, "page", agree(t.redo, "differs", "differ")+" from the image its own WAL record carries")
 	}
 	add(t.missing, "WAL segment", agree(t.missing, "is", "are")+" missing")
 	add(t.damaged, "WAL segment", agree(t.damaged, "is", "are")+" damaged")
-	add(t.lostWrites, "write", was(t.lostWrites)+" lost by the primary's disk, by the images in the WAL")
+	add(t.lostWrites, "write", agree(t.lostWrites, "was", "were")+" lost by the primary's disk, by the images in the WAL")
 	if len(parts) == 0 && t.acknowledged > 0 {
 		return "Findings, all acknowledged since: " + count(t.acknowledged, "finding") + "."
 	}
@@ -234,20 +234,6 @@ func findingsHeadline(t *totals) string {
 		parts = append(parts, number(t.acknowledged)+" more "+agree(t.acknowledged, "is", "are")+" acknowledged")
 	}
 	return count(t.findings(), "finding") + ": " + strings.Join(parts, "; ") + "."
-}
-
-func was(n int64) string {
-	if n == 1 {
-		return "was"
-	}
-	return "were"
-}
-
-func differ(n int64) string {
-	if n == 1 {
-		return "differs"
-	}
-	return "differ"
 }
 
 func inconclusiveHeadline(t *totals) string {

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"redoubt/internal/pg"
@@ -106,20 +107,12 @@ func (l *relationList) add(at pg.RelFileLocator, c *catalog.Class) {
 }
 
 func (l *relationList) all() []pg.RelFork {
-	out := make([]pg.RelFork, 0, len(l.forks))
-	for f := range l.forks {
-		out = append(out, f)
-	}
-	slices.SortFunc(out, pg.RelFork.Compare)
-	return out
+	return slices.SortedFunc(maps.Keys(l.forks), pg.RelFork.Compare)
 }
 
 // lacking notes the relations that the base's catalogs name and the base has not.
 func (r *run) lacking(ctx context.Context, l *relationList) error {
-	main := make([]pg.RelFork, 0, len(l.main))
-	for f := range l.main {
-		main = append(main, f)
-	}
+	main := slices.SortedFunc(maps.Keys(l.main), pg.RelFork.Compare)
 	there, err := r.Base.(Sparse).Sizes(ctx, main)
 	if err != nil {
 		return fmt.Errorf("list relations of the base: %w", err)
@@ -129,7 +122,6 @@ func (r *run) lacking(ctx context.Context, l *relationList) error {
 			r.lacks = append(r.lacks, f)
 		}
 	}
-	slices.SortFunc(r.lacks, pg.RelFork.Compare)
 	return nil
 }
 

@@ -13,8 +13,8 @@ import (
 // that could be: what is long under way is not to end for an outage of a
 // minute. What it does tells when the stores were reached, and goes on with what
 // it left, or begins anew.
-func outlast(ctx context.Context, r storage.Retry, note func(string), do func(ctx context.Context, begun func()) error) error {
-	reached := false
+func outlast(ctx context.Context, note func(string), do func(ctx context.Context, begun func()) error) error {
+	r, reached := patient(storage.Retry{}), false
 	for n := 1; ; n++ {
 		err := do(ctx, func() { reached = true })
 		full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) // a person has to see to that

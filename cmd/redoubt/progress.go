@@ -101,6 +101,14 @@ func (p *progress) growing(what string) func(n int64) {
 	}
 }
 
+// note says something beside the progress, even if that is silent.
+func (p *progress) note(w io.Writer) func(string) {
+	return func(s string) {
+		p.end()
+		_, _ = fmt.Fprintln(w, s)
+	}
+}
+
 // end clears the line.
 func (p *progress) end() {
 	if p.w != nil && p.live {

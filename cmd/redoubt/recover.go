@@ -16,7 +16,6 @@ import (
 	"redoubt/internal/archive"
 	"redoubt/internal/config"
 	"redoubt/internal/pg"
-	"redoubt/internal/storage"
 	"redoubt/recovery"
 	pgserver "redoubt/replay/server"
 )
@@ -124,13 +123,10 @@ func (f *recoverFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	cfg.Stage, cfg.Note = prog.update, func(s string) {
-		prog.end()
-		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), s)
-	}
+	cfg.Stage, cfg.Note = prog.update, prog.note(cmd.ErrOrStderr())
 	dir.Open = openDurable
 	var rep *recovery.Report
-	err = outlast(cmd.Context(), patient(storage.Retry{}), cfg.Note, func(ctx context.Context, begun func()) (err error) {
+	err = outlast(cmd.Context(), cfg.Note, func(ctx context.Context, begun func()) (err error) {
 		rep, err = f.once(ctx, cfg, dir, every, begun)
 		return err
 	})

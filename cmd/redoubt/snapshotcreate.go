@@ -66,12 +66,8 @@ func (f *createFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	note := func(s string) {
-		prog.end()
-		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), s)
-	}
 	var out snapshotResult
-	err = outlast(ctx, patient(storage.Retry{}), note, func(ctx context.Context, begun func()) (err error) {
+	err = outlast(ctx, prog.note(cmd.ErrOrStderr()), func(ctx context.Context, begun func()) (err error) {
 		s, err := f.open(ctx)
 		if err != nil {
 			return err

@@ -138,25 +138,19 @@ func (s *openSnapshots) discardable(ctx context.Context, rule discard.Rule) (*di
 		return nil, err
 	}
 	all := discard.Timeline{History: src.History(), Branches: map[pg.TLI]wal.History{}}
-	stock, err := src.Stock(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for tli, content := range stock.Histories {
-		h, err := wal.ParseHistory(tli, content)
-		if err != nil {
-			return nil, err
-		}
-		all.Branches[tli] = h
-	}
 	out := &discardReport{Tenant: s.tenant, Timeline: s.timeline, Broken: []string{}, Segments: []string{}, Snapshots: []discard.Snapshot{}}
 	for e, err := range t.List(ctx) {
 		if err != nil {
 			return nil, err
 		}
-		if e.Kind == wal.SegmentFile {
+		switch e.Kind {
+		case wal.SegmentFile:
 			from := e.Segment.Start(src.SegmentSize())
 			all.Segments = append(all.Segments, discard.Segment{Name: e.Key, TLI: e.TLI, Range: pg.Range{From: from, To: from + pg.LSN(src.SegmentSize())}, Stored: e.ModTime, Bytes: e.Size})
+		case wal.HistoryFile:
+			if all.Branches[e.TLI], err = t.History(ctx, e.TLI); err != nil {
+				return nil, err
+			}
 		}
 	}
 	l, err := ledger.Open(s.ledgerPath)
