@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -269,9 +270,9 @@ func TestAttempts(t *testing.T) {
 	// The i-th request fails, and then all do.
 	for i := range 4 {
 		ps := neonapitest.Pageserver(t, 1)
-		n := 0
+		var n atomic.Int64
 		ps.Before(func(w http.ResponseWriter, _ *http.Request) bool {
-			if n++; n > i {
+			if n.Add(1) > int64(i) {
 				return false
 			}
 			panic(http.ErrAbortHandler) // the connection breaks off
