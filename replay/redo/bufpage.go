@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/page"
@@ -135,10 +136,10 @@ func pageRepairFragmentation(p page.Page, major int) error {
 	if err := checkBounds(p); err != nil {
 		return err
 	}
-	if err := checkItems(p); err != nil {
+	unused, lastUsed, err := compactItems(p)
+	if err != nil {
 		return err
 	}
-	unused, lastUsed := compactItems(p)
 	if n := p.NumItems(); major >= 15 && lastUsed < n {
 		unused -= n - lastUsed
 		p.SetLower(p.Lower() - (n-lastUsed)*page.ItemIDSize)
@@ -172,15 +173,23 @@ func checkItems(p page.Page) error {
 	return nil
 }
 
-// compactItems moves the items of a page that checkItems passed to the end of
-// the page, in the order of their line pointers, and wipes what unused line
-// pointers still say. It returns how many are unused and the last used one.
+// compactItems moves the items of a page to its end, in the order of their line
+// pointers, and wipes what unused line pointers still say. It returns how many
+// are unused and the last used one. Every item must lie between pd_upper and
+// pd_special, and all of them must fit there again; with an error the page is
+// left halfway.
 //
 // Most items of a page that was compacted before lie in order still: those at
 // its end stay where they are, and neighbours move together.
-func compactItems(p page.Page) (unused, lastUsed int) {
-	m := mover{page: p, upper: p.Special()}
-	for at, pointers := 0, linePointers(p); at < len(pointers); at += page.ItemIDSize {
+func compactItems(p page.Page) (unused, lastUsed int, err error) {
+	low, special := p.Upper(), p.Special()
+	if special != maxAlign(special) {
+		return 0, 0, fmt.Errorf("page pointers are corrupt: special %d is not aligned", special)
+	}
+	m := mover{page: p, low: low, upper: special}
+	defer m.done()
+	pointers := linePointers(p)
+	for at := 0; at+page.ItemIDSize <= len(pointers); at += page.ItemIDSize {
 		id := page.ItemID(binary.LittleEndian.Uint32(pointers[at:]))
 		if id.Flags() == page.LPUnused {
 			binary.LittleEndian.PutUint32(pointers[at:], 0)
@@ -188,14 +197,26 @@ func compactItems(p page.Page) (unused, lastUsed int) {
 			continue
 		}
 		lastUsed = at/page.ItemIDSize + 1
-		if id.HasStorage() {
-			off := m.move(id.Offset(), maxAlign(id.Len()))
-			binary.LittleEndian.PutUint32(pointers[at:], uint32(page.MakeItemID(off, id.Flags(), id.Len())))
+		if !id.HasStorage() {
+			continue
 		}
+		off, length := id.Offset(), maxAlign(id.Len())
+		if off < low || off+length > special {
+			return 0, 0, fmt.Errorf("line pointer %d is corrupt: offset %d, length %d", at/page.ItemIDSize+1, off, id.Len())
+		}
+		if off+length != m.from {
+			m.flush()
+			m.to = off + length
+		}
+		m.from = off
+		if m.upper -= length; m.upper < p.Lower() {
+			return 0, 0, fmt.Errorf("item lengths are corrupt: more than %d bytes", special-p.Lower())
+		}
+		binary.LittleEndian.PutUint32(pointers[at:], uint32(page.MakeItemID(m.upper, id.Flags(), id.Len())))
 	}
 	m.flush()
 	p.SetUpper(m.upper)
-	return unused, lastUsed
+	return unused, lastUsed, nil
 }
 
 // linePointers are the bytes of the line pointers, for loops over all of them.
@@ -206,36 +227,35 @@ func linePointers(p page.Page) []byte {
 // mover moves items downwards from the end of a page, one below the other.
 type mover struct {
 	page  page.Page
+	low   int // where the items began
 	upper int // where the item moved last starts
 	// A run of neighbours that is still to be moved to upper: where it lies.
 	from, to int
-	saved    bool
-	old      [pg.BlockSize]byte // with saved: the page before anything moved
+	old      *[pg.BlockSize]byte // if anything moved: the page before that, from low on
 }
 
-// move places the item of length bytes at off and returns its new offset.
-func (m *mover) move(off, length int) int {
-	if off+length != m.from {
-		m.flush()
-		m.to = off + length
-	}
-	m.from = off
-	m.upper -= length
-	return m.upper
-}
+// oldPages are the buffers of movers.
+var oldPages = sync.Pool{New: func() any { return new([pg.BlockSize]byte) }}
 
 // flush moves the run. One that is where it should be needs no copy as long as
 // nothing before it was moved over it.
 func (m *mover) flush() {
-	if m.to == 0 || m.from == m.upper && !m.saved {
+	if m.to == 0 || m.from == m.upper && m.old == nil {
 		return
 	}
-	if !m.saved {
-		low, high := m.page.Upper(), m.page.Special()
-		copy(m.old[low:high], m.page[low:high])
-		m.saved = true
+	if m.old == nil {
+		m.old = oldPages.Get().(*[pg.BlockSize]byte) //nolint:forcetypeassert // it has nothing else
+		high := m.upper + m.to - m.from              // what lies behind stays there
+		copy(m.old[m.low:high], m.page[m.low:high])
 	}
 	copy(m.page[m.upper:], m.old[m.from:m.to])
+}
+
+// done gives the buffer back.
+func (m *mover) done() {
+	if m.old != nil {
+		oldPages.Put(m.old)
+	}
 }
 
 // pageTruncateLinePointerArray is PageTruncateLinePointerArray

@@ -138,8 +138,8 @@ func pageIndexMultiDelete(p page.Page, offsets wal.Offsets) error {
 		return errors.New("the offset numbers to delete are not ascending or not on the page")
 	}
 	p.SetLower(page.HeaderSize + kept*page.ItemIDSize)
-	compactItems(p)
-	return nil
+	_, _, err := compactItems(p)
+	return err
 }
 
 // pageIndexTupleOverwrite is PageIndexTupleOverwrite (storage/page/bufpage.c):
