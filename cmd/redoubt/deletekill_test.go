@@ -14,12 +14,14 @@ import (
 	"time"
 
 	"redoubt/internal/finding"
+	"redoubt/internal/pgtest"
 )
 
 // TestKilledDeletion kills `redoubt serve` while it deletes timelines that
 // recovery made, at random moments: what is left is whole, or no server starts
 // on it, and the next one goes on until nothing is left.
 func TestKilledDeletion(t *testing.T) {
+	pgtest.PutOff(t)
 	t.Parallel()
 	made := t.TempDir()
 	d := &deletion{t: t, tenant: filepath.Join(made, "acme"), config: recoversFrom(t, small(t), made), rnd: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))}

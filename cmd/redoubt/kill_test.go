@@ -17,6 +17,7 @@ import (
 	_ "github.com/mattn/go-sqlite3" // to read the ledger as anyone may
 
 	"redoubt/internal/finding"
+	"redoubt/internal/pgtest"
 )
 
 // killRounds is how often a run is killed in all.
@@ -26,6 +27,7 @@ const killRounds = 15
 // ends: what it says must be what an undisturbed run says, and no span that
 // was finished is replayed again.
 func TestKilledRun(t *testing.T) {
+	pgtest.PutOff(t)
 	t.Parallel()
 	bucket, faults := planted(t)
 	start := time.Now()

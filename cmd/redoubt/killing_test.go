@@ -15,19 +15,14 @@ import (
 	"time"
 
 	"redoubt/internal/pg/datadir"
-	"redoubt/internal/pgtest"
 )
 
-// kills is how often something is killed: $REDOUBT_KILLS times; fifty times with
-// REDOUBT_PROVE=1, else as often as there is time for.
+// kills is how often something is killed: $REDOUBT_KILLS times, or fifty times.
 func kills() int {
 	if n, err := strconv.Atoi(os.Getenv("REDOUBT_KILLS")); err == nil && n > 0 {
 		return n
 	}
-	if pgtest.Prove() {
-		return 50
-	}
-	return 16
+	return 50
 }
 
 // small is a bucket with the demo's timeline acme/main and its first snapshot,

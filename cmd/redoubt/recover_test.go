@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"redoubt/internal/pgtest"
 )
 
 // recovery of the fixture's span, to the end of its WAL.
@@ -49,6 +51,7 @@ func contents(t testing.TB, dir string) map[string]string {
 // is not whole, and the same command makes of it byte by byte what an undisturbed
 // one makes.
 func TestKilledRecovery(t *testing.T) {
+	pgtest.PutOff(t)
 	t.Parallel()
 	bucket := small(t)
 	whole := filepath.Join(t.TempDir(), "whole")
