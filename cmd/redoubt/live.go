@@ -28,13 +28,15 @@ func isLive(location string) bool {
 	return strings.HasPrefix(location, "postgres://") || strings.HasPrefix(location, "postgresql://")
 }
 
-func openLive(ctx context.Context, location string, l config.Live) (liveSide, error) {
+// openLive connects to a running server. note, if it is not nil, is told why
+// nothing is read for long.
+func openLive(ctx context.Context, location string, l config.Live, note func(string)) (liveSide, error) {
 	hours, err := livepg.ParseHours(l.Hours)
 	if err != nil {
 		return liveSide{}, err
 	}
 	s, err := livepg.Open(ctx, location, livepg.Options{
-		MemoryFunction: l.MemoryFunction,
+		MemoryFunction: l.MemoryFunction, Note: note,
 		Pace: livepg.Pace{
 			PagesPerSecond: int64(l.PagesPerSecond), BytesPerSecond: int64(l.BytesPerSecond), Hours: hours,
 			MaxLag: int64(l.MaxLag), MaxLatency: time.Duration(l.MaxLatency), Patience: time.Duration(l.Patience),
@@ -83,7 +85,7 @@ const liveName = "live"
 // the timeline's snapshots. Why it cannot be is a part of it.
 func (s *site) liveSnapshot(ctx context.Context, src config.Source, others []scheduler.Snapshot) scheduler.Snapshot {
 	broken := func(err error) scheduler.Snapshot { return scheduler.Snapshot{Name: liveName, Broken: err.Error()} }
-	side, err := openLive(ctx, src.Official, src.Live)
+	side, err := openLive(ctx, src.Official, src.Live, nil)
 	if err != nil {
 		return broken(err)
 	}
@@ -102,7 +104,7 @@ func (s *site) liveSnapshot(ctx context.Context, src config.Source, others []sch
 // lookAtServer says whether the running server of a source can be read.
 func lookAtServer(ctx context.Context, src config.Source) check.Item {
 	subject := "server of source " + src.Name
-	side, err := openLive(ctx, src.Official, src.Live)
+	side, err := openLive(ctx, src.Official, src.Live, nil)
 	if err != nil {
 		return check.Unreadable(subject, err)
 	}

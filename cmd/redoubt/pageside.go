@@ -49,12 +49,12 @@ func openPages(location, flag string, lsn pg.LSN) (side, error) {
 }
 
 // sides opens base and official side.
-func (f *verifyFlags) sides(ctx context.Context, o verify.Options, l config.Live) (base, official side, err error) {
+func (f *verifyFlags) sides(ctx context.Context, o verify.Options, l config.Live, note func(string)) (base, official side, err error) {
 	if base, err = openAt(ctx, f.base, "--from", o.From); err != nil {
 		return nil, nil, err
 	}
 	if isLive(f.official) {
-		official, err = openLive(ctx, f.official, l)
+		official, err = openLive(ctx, f.official, l, note)
 	} else {
 		official, err = openAt(ctx, f.official, "--to", o.To)
 	}

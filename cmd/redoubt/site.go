@@ -307,7 +307,7 @@ func (s *site) official(ctx context.Context, src config.Source, spec scheduler.S
 		return side, archived, side.Close, nil
 	}
 	if name == liveName && isLive(src.Official) {
-		side, err := openLive(ctx, src.Official, src.Live)
+		side, err := openLive(ctx, src.Official, src.Live, nil)
 		if err != nil {
 			return nil, nil, nil, err
 		}

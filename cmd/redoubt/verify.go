@@ -116,7 +116,11 @@ func (f *verifyFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	base, official, err := f.sides(ctx, opt, live)
+	prog, err := newProgress(cmd.ErrOrStderr(), f.progress)
+	if err != nil {
+		return err
+	}
+	base, official, err := f.sides(ctx, opt, live, prog.note(cmd.ErrOrStderr()))
 	if err != nil {
 		return err
 	}
@@ -133,10 +137,6 @@ func (f *verifyFlags) run(cmd *cobra.Command) (err error) {
 		meta.TLI = 0
 	}
 	source, err := t.Source(ctx, meta.TLI)
-	if err != nil {
-		return err
-	}
-	prog, err := newProgress(cmd.ErrOrStderr(), f.progress)
 	if err != nil {
 		return err
 	}

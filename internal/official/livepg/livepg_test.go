@@ -86,6 +86,26 @@ func TestPaceRests(t *testing.T) {
 	}
 }
 
+// TestPaceHours: reading waits for its hours, and says so once.
+func TestPaceHours(t *testing.T) {
+	hours, err := ParseHours("22:00-06:00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Date(2026, 3, 1, 20, 30, 10, 0, time.UTC)
+	c := &clock{at: start}
+	var said []string
+	p := &pacer{Pace: Pace{Hours: hours}, now: c.now, sleep: c.sleep, note: func(s string) { said = append(said, s) }}
+	for range 2 {
+		if err := p.before(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if waited := c.at.Sub(start); waited != 89*time.Minute+50*time.Second || len(said) != 1 || !strings.Contains(said[0], "until 22:00") {
+		t.Errorf("waited %v and said %q", waited, said)
+	}
+}
+
 func TestRedacted(t *testing.T) {
 	for _, s := range []string{"postgres://me:s3cret@h/db", "postgres://h/db?password=s3cret&user=x", "postgres://me:s3cret@h:port/%zz"} {
 		if got := Redacted(s); strings.Contains(got, "s3cret") {
@@ -145,6 +165,17 @@ func TestServer(t *testing.T) {
 	}
 	if got := c.Query("SELECT has_table_privilege('reader', 't', 'SELECT')"); got != "f" {
 		t.Errorf("the reader may read tables: %s", got)
+	}
+	limited := Options{Pace: Pace{MaxLag: 1 << 20}}
+	if _, err := Open(ctx, dsn, limited); err == nil || !strings.Contains(err.Error(), `GRANT pg_read_all_stats TO "reader"`) {
+		t.Errorf("a limit to a lag that the role can't see: %v", err)
+	}
+	c.Exec("GRANT pg_read_all_stats TO reader")
+	if s, err = Open(ctx, dsn, limited); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Walk(ctx, &all), s.Close()); err != nil {
+		t.Errorf("with a limit to the lag: %v", err)
 	}
 	lost(t, c, dsn)
 	cancelled(t, c, dsn)

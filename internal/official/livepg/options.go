@@ -12,6 +12,8 @@ type Options struct {
 	// MemoryFunction is the SECURITY DEFINER function that returns pages of
 	// shared buffers; default redoubt.get_page.
 	MemoryFunction string
+	// Note, if set, is told why nothing is read for long.
+	Note func(string)
 
 	now   func() time.Time
 	sleep sleeper

@@ -32,6 +32,7 @@ type pacer struct {
 	Pace
 	now      func() time.Time
 	sleep    sleeper
+	note     func(string) // may be nil
 	free     time.Time // when the rates allow the next read
 	lagAt    time.Time // when lag was looked at
 	lag      func(context.Context) (int64, error)
@@ -45,10 +46,13 @@ func (p *pacer) before(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	for {
+	for told := false; ; told = true {
 		d := p.Hours.wait(p.now())
 		if d == 0 {
 			break
+		}
+		if !told && p.note != nil {
+			p.note("the server is read within the given hours only: waiting until " + p.now().Add(d).Format("15:04"))
 		}
 		if err := p.sleep(ctx, min(d, time.Minute)); err != nil {
 			return err

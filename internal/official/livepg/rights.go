@@ -57,5 +57,20 @@ func (s *Server) checkRights(ctx context.Context) error {
 	if len(e.Missing) > 0 {
 		return e
 	}
-	return nil
+	return s.checkLagVisible(ctx, e.Role)
+}
+
+// checkLagVisible is about the positions of standbys in pg_stat_replication, which
+// without that role's rights are NULL: no limit would ever be reached.
+func (s *Server) checkLagVisible(ctx context.Context, role string) error {
+	if s.opt.Pace.MaxLag <= 0 {
+		return nil
+	}
+	const sql = `SELECT pg_is_in_recovery() OR pg_has_role('pg_read_all_stats', 'USAGE')`
+	var visible bool
+	if err := s.row(ctx, "look at the role's rights", sql, nil, &visible); err != nil || visible {
+		return err
+	}
+	return fmt.Errorf("role %q of %s does not see how far standbys lag behind, so that the limit for it is none; as a superuser run: GRANT pg_read_all_stats TO %s; or give no limit",
+		role, s.name, pgx.Identifier{role}.Sanitize())
 }

@@ -88,7 +88,7 @@ func Open(ctx context.Context, location string, o Options) (*Server, error) {
 func newServer(conn queryer, name string, o Options) *Server {
 	o = o.withDefaults()
 	s := &Server{opt: o, name: name, conn: conn, noMemory: make(map[pg.OID]bool)}
-	s.pace = &pacer{Pace: o.Pace, now: o.now, sleep: o.sleep, lag: s.lag}
+	s.pace = &pacer{Pace: o.Pace, now: o.now, sleep: o.sleep, note: o.Note, lag: s.lag}
 	return s
 }
 
