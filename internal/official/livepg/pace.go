@@ -33,8 +33,8 @@ type pacer struct {
 	now      func() time.Time
 	sleep    sleeper
 	note     func(string) // may be nil
-	free     time.Time // when the rates allow the next read
-	lagAt    time.Time // when lag was looked at
+	free     time.Time    // when the rates allow the next read
+	lagAt    time.Time    // when lag was looked at
 	lag      func(context.Context) (int64, error)
 	rested   time.Duration // for lag or latency, since it was last well
 	nextRest time.Duration
