@@ -1,12 +1,15 @@
 package main
 
 import (
+	"crypto/ed25519"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -34,6 +37,7 @@ const (
 type neonSite struct {
 	dir, wal, config string
 	ps               *neonapitest.Server
+	more             []*neonapitest.Server // other pageservers
 	sk               [2]*neonapitest.Server
 }
 
@@ -76,6 +80,10 @@ func (n *neonSite) path(timeline string) string {
 
 func (n *neonSite) configure(t *testing.T, more string) {
 	t.Helper()
+	pageservers := []string{strconv.Quote(n.ps.URL)}
+	for _, ps := range n.more {
+		pageservers = append(pageservers, strconv.Quote(ps.URL))
+	}
 	n.config = filepath.Join(n.dir, "redoubt.yaml")
 	lay(t, n.config, fmt.Appendf(nil, `data_dir: ./data
 reports: {dir: ./reports}
@@ -85,12 +93,12 @@ sources:
     wal: ./safekeeper
     backups: ./pageserver
     neon:
-      pageservers: [%q]
+      pageservers: [%s]
       safekeepers: [%q, %q]
       pageserver_token: {file: token}
       safekeeper_token: {file: token}
       timeout: 20s
-%s`, n.ps.URL, n.sk[0].URL, n.sk[1].URL, more))
+%s`, strings.Join(pageservers, ", "), n.sk[0].URL, n.sk[1].URL, more))
 }
 
 func (n *neonSite) scan(t *testing.T, code int, words ...string) finding.Scan {
@@ -257,13 +265,14 @@ func TestNeonRun(t *testing.T) {
 	o.want(t, exitFindings, "no tenants today", neonTimeline)
 }
 
-// TestNeonPages: a job compares the pages that the pageservers have at the LSNs
-// of the plan, by the tokens, ports and shards that the servers tell.
-func TestNeonPages(t *testing.T) {
-	pgtest.PutOff(t)
-	t.Parallel()
-	s, key, wal, from, to := servedDemo(t, wire.Layout{})
-	n := newNeonSite(t, nil, "0/E00028", "0/1400000", to.String(), 1<<20)
+// demoMore is what safekeepers say of the demo's WAL besides where it is.
+var demoMore = neonapitest.Object{"pg_info": neonapitest.Object{"pg_version": 170005, "system_id": 1, "wal_seg_size": 1 << 20}}
+
+// demoSite is a neonSite with the demo's WAL up to an LSN, whose servers want a
+// token that is signed with key.
+func demoSite(t *testing.T, key ed25519.PrivateKey, wal string, to pg.LSN) (n *neonSite, token string) {
+	t.Helper()
+	n = newNeonSite(t, nil, "0/E00028", "0/1400000", to.String(), 1<<20)
 	for name, data := range segmentsIn(t, wal) {
 		if name == "000000010000000000000014" { // of which a safekeeper had stored what was committed
 			data = data[:uint64(to)%(1<<20)]
@@ -273,12 +282,9 @@ func TestNeonPages(t *testing.T) {
 			lay(t, filepath.Join(n.wal, demoTenant, demoTimeline, name), data)
 		}
 	}
-	more := neonapitest.Object{"pg_info": neonapitest.Object{"pg_version": 170005, "system_id": 1, "wal_seg_size": 1 << 20}}
-	n.ps.Set("/v1/tenant", []neonapitest.Object{neonapitest.Tenant(demoTenant, 1)})
-	n.ps.Set("/v1/tenant/"+demoTenant+"/timeline_and_offloaded", neonapitest.Timelines([]neonapitest.Object{neonapitest.Timeline(demoTenant, demoTimeline, from.String(), to.String(), nil)}, nil))
 	for _, sk := range n.sk {
 		sk.Set("/v1/tenant/timeline", []neonapitest.Object{{"tenant_id": demoTenant, "timeline_id": demoTimeline}})
-		sk.Set("/v1/tenant/"+demoTenant+"/timeline/"+demoTimeline, neonapitest.Stored(demoTenant, demoTimeline, "0/E00028", "0/1400000", to.String(), more))
+		sk.Set("/v1/tenant/"+demoTenant+"/timeline/"+demoTimeline, neonapitest.Stored(demoTenant, demoTimeline, "0/E00028", "0/1400000", to.String(), demoMore))
 	}
 	token, err := pageservertest.Token(key, "pageserverapi", "")
 	must(t, err)
@@ -287,6 +293,63 @@ func TestNeonPages(t *testing.T) {
 	for _, sk := range n.sk {
 		sk.Require(token)
 	}
+	return n, token
+}
+
+// TestNeonShards: the pages of a tenant of two shards, each at a pageserver of
+// its own, in stripes of which the pageservers tell.
+func TestNeonShards(t *testing.T) {
+	pgtest.PutOff(t)
+	t.Parallel()
+	_, port, err := net.SplitHostPort(freePort(t))
+	must(t, err)
+	s, key, wal, from, to := servedDemo(t, wire.Layout{Shards: 2, Stripe: 8}, "127.0.0.2:"+port, "127.0.0.3:"+port) // addresses that nobody else uses
+	n, token := demoSite(t, key, wal, to)
+	first, second := neonapitest.At(t, 1, "127.0.0.2"), neonapitest.At(t, 2, "127.0.0.3")
+	first.Require(token)
+	second.Require(token)
+	n.ps, n.more = first, []*neonapitest.Server{second}
+	stripes := func(i, blocks int) {
+		ps, shard := []*neonapitest.Server{first, second}[i], fmt.Sprintf("%s-%02x02", demoTenant, i)
+		ps.Set("/v1/tenant", []neonapitest.Object{neonapitest.Tenant(shard, 1)})
+		ps.Set("/v1/tenant/"+shard+"/timeline_and_offloaded", neonapitest.Timelines([]neonapitest.Object{neonapitest.Timeline(shard, demoTimeline, from.String(), to.String(), nil)}, nil))
+		ps.Set("/v1/location_config/"+shard, neonapitest.Location(i, 2, blocks))
+	}
+	stripes(0, 8)
+	stripes(1, 8)
+	official := func(parameters string) {
+		n.configure(t, fmt.Sprintf("    official: pageserver://:%s?sslmode=disable%s\njobs: {nightly: {span_wal_bytes: 4MiB, untouched: 0.1}}\n", port, parameters))
+	}
+	official("")
+	run := func(code int, words ...string) finding.Run {
+		t.Helper()
+		o := redoubt(t, "run", "-c", n.config, "--format", "json", "--progress", "never")
+		o.want(t, code, words...)
+		return parse[finding.Run](t, o.stdout)
+	}
+	for _, v := range run(exitClean).Timelines[0].Spans {
+		if v.Verdict != finding.Clean || v.Coverage.BlocksUntouchedCompared == 0 || len(s.PerShard()) != 2 {
+			t.Errorf("%s: %s, %q, pages by shard %v", v.Span, v.Verdict, v.Reasons, s.PerShard())
+		}
+	}
+	official("&stripe_size=16")
+	run(exitInconclusive, "have 8 blocks: take the parameter out")
+	official("")
+	stripes(1, 16)
+	run(exitInconclusive, "stripes of 16 and 8 blocks")
+	second.Refuse("/v1/tenant", http.StatusInternalServerError, "out of order")
+	run(exitInconclusive, "1 of its 2 shards are known")
+}
+
+// TestNeonPages: a job compares the pages that the pageservers have at the LSNs
+// of the plan, by the tokens, ports and shards that the servers tell.
+func TestNeonPages(t *testing.T) {
+	pgtest.PutOff(t)
+	t.Parallel()
+	s, key, wal, from, to := servedDemo(t, wire.Layout{})
+	n, token := demoSite(t, key, wal, to)
+	n.ps.Set("/v1/tenant", []neonapitest.Object{neonapitest.Tenant(demoTenant, 1)})
+	n.ps.Set("/v1/tenant/"+demoTenant+"/timeline_and_offloaded", neonapitest.Timelines([]neonapitest.Object{neonapitest.Timeline(demoTenant, demoTimeline, from.String(), to.String(), nil)}, nil))
 	u, err := url.Parse(s.Location(demoTimeline))
 	must(t, err)
 	n.configure(t, fmt.Sprintf("    official: pageserver://:%s?sslmode=disable\njobs: {nightly: {span_wal_bytes: 4MiB, untouched: 0.1}}\n", u.Port()))
@@ -344,7 +407,7 @@ func TestNeonPages(t *testing.T) {
 	}
 	for _, sk := range n.sk {
 		sk.Set("/v1/tenant/timeline", []neonapitest.Object{{"tenant_id": demoTenant, "timeline_id": demoTimeline}, {"tenant_id": demoTenant, "timeline_id": demoBranch}})
-		sk.Set("/v1/tenant/"+demoTenant+"/timeline/"+demoBranch, neonapitest.Stored(demoTenant, demoBranch, at.String(), "0/1400000", to.String(), more))
+		sk.Set("/v1/tenant/"+demoTenant+"/timeline/"+demoBranch, neonapitest.Stored(demoTenant, demoBranch, at.String(), "0/1400000", to.String(), demoMore))
 	}
 	timeline = demoBranch
 	readable := func(ancestorsFrom pg.LSN) {

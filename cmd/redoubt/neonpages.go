@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"redoubt/internal/config"
@@ -196,8 +197,16 @@ func pagesLocation(official string, t *neonapi.Timeline) (string, error) {
 		hosts = append(hosts, net.JoinHostPort(host, cmpOr(u.Port(), defaultPagestreamPort)))
 	}
 	location := pageserver.Scheme + "://" + strings.Join(hosts, ",") + "/" + t.Tenant + "/" + t.Timeline
-	if u.RawQuery != "" {
-		location += "?" + u.RawQuery
+	q := u.Query()
+	if stripe := t.StripeSize(); stripe != 0 {
+		told := strconv.FormatUint(uint64(stripe), 10)
+		if set := q.Get("stripe_size"); set != "" && set != told {
+			return "", fmt.Errorf("official says stripe_size=%s, and the pageserver that the stripes of tenant %s have %s blocks: take the parameter out", set, t.Tenant, told)
+		}
+		q.Set("stripe_size", told)
+	}
+	if len(q) > 0 {
+		location += "?" + q.Encode()
 	}
 	return location, nil
 }

@@ -21,7 +21,7 @@ import (
 
 // servedDemo is a stand-in for a pageserver, with tokens,
 // that serves the demo's acme/main, and two LSNs of it.
-func servedDemo(t *testing.T, layout wire.Layout) (s *pageservertest.Server, key ed25519.PrivateKey, wal string, from, to pg.LSN) {
+func servedDemo(t *testing.T, layout wire.Layout, listen ...string) (s *pageservertest.Server, key ed25519.PrivateKey, wal string, from, to pg.LSN) {
 	t.Helper()
 	ctx := context.Background()
 	bucket, _ := planted(t)
@@ -58,7 +58,7 @@ func servedDemo(t *testing.T, layout wire.Layout) (s *pageservertest.Server, key
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err = pageservertest.Start(pageservertest.Config{Tenant: demoTenant, Timelines: timelines, Layout: layout, Key: public})
+	s, err = pageservertest.Start(pageservertest.Config{Tenant: demoTenant, Timelines: timelines, Layout: layout, Key: public, Listen: listen})
 	if err != nil {
 		t.Fatal(err)
 	}

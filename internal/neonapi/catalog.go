@@ -63,6 +63,7 @@ type Shard struct {
 	Pageserver string // its name
 	URL        string // of its HTTP API
 	ID         ShardID
+	StripeSize uint32 // in blocks, of a tenant of several shards; 0: not known
 	ShardTimeline
 }
 
@@ -98,6 +99,17 @@ func (t *Timeline) Readable() (r pg.Range, why string) {
 		return pg.Range{}, fmt.Sprintf("its oldest readable LSN, %s, is behind its last, %s", r.From, r.To)
 	}
 	return r, ""
+}
+
+// StripeSize is how many blocks in a row belong to one shard; 0 where there is
+// one shard, or no pageserver told.
+func (t *Timeline) StripeSize() uint32 {
+	for _, s := range t.Shards {
+		if s.StripeSize != 0 {
+			return s.StripeSize
+		}
+	}
+	return 0
 }
 
 // Major is PostgreSQL's major version, 0 if no pageserver told.
@@ -226,11 +238,17 @@ func (g *gathering) shard(ctx context.Context, s attached) {
 		g.problem("tenant %s: %v", s.ShardID, err)
 		return
 	}
+	stripe := uint32(0)
+	if s.Shards() > 1 {
+		if stripe, err = s.server.StripeSize(ctx, s.ShardID); err != nil {
+			g.problem("tenant %s: %v", s.ShardID, err)
+		}
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, t := range active {
 		of := g.of(Key{s.Tenant, t.Timeline})
-		of.Shards = append(of.Shards, Shard{s.server.Name(), s.server.url, s.ShardID, t})
+		of.Shards = append(of.Shards, Shard{s.server.Name(), s.server.url, s.ShardID, stripe, t})
 		of.Count = s.Shards()
 		of.Ancestor, of.AncestorLSN = t.Ancestor, t.AncestorLSN
 	}
@@ -267,6 +285,11 @@ func (g *gathering) view() (v View) {
 			if s.Ancestor != t.Ancestor || s.AncestorLSN != t.AncestorLSN || s.PGVersion != t.Shards[0].PGVersion {
 				v.Problems = append(v.Problems, fmt.Sprintf("the shards of %s/%s contradict each other: ancestor %q at %s and %q at %s, PostgreSQL %d and %d",
 					t.Tenant, t.Key.Timeline, s.Ancestor, s.AncestorLSN, t.Ancestor, t.AncestorLSN, s.PGVersion, t.Shards[0].PGVersion))
+				break
+			}
+			if s.StripeSize != 0 && s.StripeSize != t.StripeSize() {
+				v.Problems = append(v.Problems, fmt.Sprintf("the shards of %s/%s contradict each other: stripes of %d and %d blocks",
+					t.Tenant, t.Key.Timeline, s.StripeSize, t.StripeSize()))
 				break
 			}
 		}

@@ -86,6 +86,20 @@ func TestPublished(t *testing.T) {
 	if diff := cmp.Diff([]Offloaded{{third, root, 0x1600000}}, offloaded); diff != "" {
 		t.Error(diff)
 	}
+	shard, location := ShardID{tenant, 1, 2}, "/v1/location_config/"+tenant+"-0102"
+	if blocks, err := p.StripeSize(ctx, shard); blocks != 0 || err != nil {
+		t.Errorf("stripes of a shard that it has not: %d, %v", blocks, err)
+	}
+	ps.Set(location, golden(t, "location_config.json"))
+	if blocks, err := p.StripeSize(ctx, shard); blocks != 32768 || err != nil {
+		t.Errorf("stripes of %d blocks, %v", blocks, err)
+	}
+	for bad, words := range map[string]string{`{"shard_stripe_size": 0}`: "0 blocks", `{"shard_count": 2}`: "shard_stripe_size", `[]`: "not understood"} {
+		ps.Set(location, bad)
+		if _, err := p.StripeSize(ctx, shard); err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
 	sk.Set("/v1/tenant/"+tenant+"/timeline/"+root, golden(t, "safekeeper_timeline.json"))
 	stored, found, err := s.Timeline(ctx, Key{tenant, root})
 	wantStored := Stored{0x14AEC08, 0x14AEC08, 0x2534410, 0x2534868, 0x2000000, 5, 16 << 20, 7306539954587820903, 150013}

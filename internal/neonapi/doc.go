@@ -2,7 +2,7 @@
 // timelines there are and what should be stored of them. It only ever asks: no
 // call changes anything.
 //
-//	pageserver  GET /v1/status, /v1/tenant, /v1/tenant/:shard/timeline_and_offloaded
+//	pageserver  GET /v1/status, /v1/tenant, /v1/tenant/:shard/timeline_and_offloaded, /v1/location_config/:shard
 //	safekeeper  GET /v1/status, /v1/tenant/timeline, /v1/tenant/:tenant/timeline/:timeline
 //
 // Answers are read within bounds. A key that is not known is passed over, one

@@ -219,3 +219,27 @@ func (p *Pageserver) Timelines(ctx context.Context, shard ShardID) (active []Sha
 	})
 	return active, offloaded, err
 }
+
+// StripeSize is how many blocks in a row belong to one shard of a tenant that is
+// split, 0 if the server knows nothing of the shard.
+func (p *Pageserver) StripeSize(ctx context.Context, shard ShardID) (blocks uint32, err error) {
+	err = p.get(ctx, "/v1/location_config/"+shard.String(), func(dec *json.Decoder) error {
+		var c struct { // LocationConfig, as far as it is used
+			StripeSize *uint32 `json:"shard_stripe_size"`
+		}
+		if err := dec.Decode(&c); err != nil {
+			return err
+		}
+		if err := complete("the configuration of a shard", c); err != nil {
+			return err
+		}
+		if blocks = *c.StripeSize; blocks == 0 {
+			return badAnswer("its stripes have 0 blocks")
+		}
+		return nil
+	})
+	if notFound(err) {
+		return 0, nil
+	}
+	return blocks, err
+}

@@ -6,6 +6,7 @@ package neonapitest
 
 import (
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -35,8 +36,21 @@ type answer struct {
 // New starts a server that knows nothing but its own id.
 func New(t testing.TB, id int) *Server {
 	t.Helper()
+	return At(t, id, "127.0.0.1")
+}
+
+// At is New at another address of this machine.
+func At(t testing.TB, id int, host string) *Server {
+	t.Helper()
 	s := &Server{answers: make(map[string]answer)}
-	h := httptest.NewServer(s)
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", host+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := httptest.NewUnstartedServer(s)
+	_ = h.Listener.Close() // nobody listens there
+	h.Listener = l
+	h.Start()
 	t.Cleanup(h.Close)
 	s.URL = h.URL
 	s.Set("/v1/status", Object{"id": id})
@@ -124,6 +138,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func Tenant(shard string, generation int) Object {
 	return Object{"id": shard, "state": Object{"slug": "Active"}, "current_physical_size": nil,
 		"attachment_status": Object{"slug": "attached"}, "generation": generation}
+}
+
+// Location is what a pageserver says of how it holds a shard.
+func Location(number, count, stripe int) Object {
+	return Object{"mode": "AttachedSingle", "generation": 1, "secondary_conf": nil, "shard_number": number, "shard_count": count,
+		"shard_stripe_size": stripe, "tenant_conf": Object{}}
 }
 
 // Timelines is what a pageserver lists of a shard's timelines.
