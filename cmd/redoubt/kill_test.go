@@ -135,9 +135,11 @@ func (k *killedRun) start(t *testing.T, wait time.Duration) (killed bool) {
 	return true
 }
 
+// open opens the ledger so that SQLite may mend what the kill left, such as
+// the journal of a database that was just being made.
 func (k *killedRun) open(t testing.TB) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite3", "file:"+filepath.Join(k.dir, "data", "ledger.db")+"?mode=ro&_busy_timeout=5000")
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(k.dir, "data", "ledger.db")+"?mode=rw&_busy_timeout=5000")
 	must(t, err)
 	return db
 }
