@@ -148,13 +148,26 @@ func pageRepairFragmentation(p page.Page, major int) error {
 	return nil
 }
 
+// checkSpecial says whether the special area starts where one may.
+func checkSpecial(p page.Page) error {
+	if special := p.Special(); special != maxAlign(special) {
+		return fmt.Errorf("page pointers are corrupt: special %d is not aligned", special)
+	}
+	return nil
+}
+
+// corruptItem is the error of the line pointer whose bytes are at at.
+func corruptItem(at int, id page.ItemID) error {
+	return fmt.Errorf("line pointer %d is corrupt: offset %d, length %d", at/page.ItemIDSize+1, id.Offset(), id.Len())
+}
+
 // checkItems says whether every item lies between pd_upper and pd_special and
 // whether all of them fit there again.
 func checkItems(p page.Page) error {
-	special := p.Special()
-	if special != maxAlign(special) {
-		return fmt.Errorf("page pointers are corrupt: special %d is not aligned", special)
+	if err := checkSpecial(p); err != nil {
+		return err
 	}
+	special := p.Special()
 	total, upper := 0, p.Upper()
 	for at, pointers := 0, linePointers(p); at < len(pointers); at += page.ItemIDSize {
 		id := page.ItemID(binary.LittleEndian.Uint32(pointers[at:]))
@@ -163,7 +176,7 @@ func checkItems(p page.Page) error {
 		}
 		length := maxAlign(id.Len())
 		if id.Offset() < upper || id.Offset()+length > special {
-			return fmt.Errorf("line pointer %d is corrupt: offset %d, length %d", at/page.ItemIDSize+1, id.Offset(), id.Len())
+			return corruptItem(at, id)
 		}
 		total += length
 	}
@@ -182,10 +195,10 @@ func checkItems(p page.Page) error {
 // Most items of a page that was compacted before lie in order still: those at
 // its end stay where they are, and neighbours move together.
 func compactItems(p page.Page) (unused, lastUsed int, err error) {
-	low, special := p.Upper(), p.Special()
-	if special != maxAlign(special) {
-		return 0, 0, fmt.Errorf("page pointers are corrupt: special %d is not aligned", special)
+	if err := checkSpecial(p); err != nil {
+		return 0, 0, err
 	}
+	low, special := p.Upper(), p.Special()
 	m := mover{page: p, low: low, upper: special}
 	defer m.done()
 	pointers := linePointers(p)
@@ -245,8 +258,7 @@ func (m *mover) flush() {
 	}
 	if m.old == nil {
 		m.old = oldPages.Get().(*[pg.BlockSize]byte) //nolint:forcetypeassert // it has nothing else
-		high := m.upper + m.to - m.from              // what lies behind stays there
-		copy(m.old[m.low:high], m.page[m.low:high])
+		copy(m.old[m.low:], m.page[m.low:])
 	}
 	copy(m.page[m.upper:], m.old[m.from:m.to])
 }

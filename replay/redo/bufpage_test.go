@@ -149,6 +149,29 @@ func TestRepairKeepsItems(t *testing.T) {
 	})
 }
 
+// TestRepairOverlapping: of a damaged page, whose items overlap, each item ends up
+// with the bytes it had, whatever page was repaired before.
+func TestRepairOverlapping(t *testing.T) {
+	other := itemsPage(t, 4000, 2000, 2000)
+	copy(other.Item(1), bytes.Repeat([]byte{0xee}, 4000))
+	other.SetItemID(1, 0)
+	if err := pageRepairFragmentation(other, 17); err != nil {
+		t.Fatal(err)
+	}
+	p := itemsPage(t, 16, 16, 16, 16)
+	p.SetItemID(2, 0)
+	p.SetItemID(4, p.ItemID(1))
+	old := slices.Clone(p)
+	if err := pageRepairFragmentation(p, 17); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{1, 3, 4} {
+		if !bytes.Equal(p.Item(n), old.Item(n)) {
+			t.Errorf("item %d is %x, was %x", n, p.Item(n), old.Item(n))
+		}
+	}
+}
+
 func TestTruncateLinePointers(t *testing.T) {
 	cases := []struct {
 		unused []int
