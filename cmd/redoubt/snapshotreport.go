@@ -148,7 +148,10 @@ func (s *openSnapshots) discardable(ctx context.Context, rule discard.Rule) (*di
 			from := e.Segment.Start(src.SegmentSize())
 			all.Segments = append(all.Segments, discard.Segment{Name: e.Key, TLI: e.TLI, Range: pg.Range{From: from, To: from + pg.LSN(src.SegmentSize())}, Stored: e.ModTime, Bytes: e.Size})
 		case wal.HistoryFile:
-			if all.Branches[e.TLI], err = t.History(ctx, e.TLI); err != nil {
+			if _, read := all.Branches[e.TLI]; read {
+				continue // another compression of it
+			}
+			if all.Branches[e.TLI], err = t.ReadHistory(ctx, e); err != nil {
 				return nil, err
 			}
 		}
