@@ -336,7 +336,7 @@ func TestNeonShards(t *testing.T) {
 	run(exitInconclusive, "have 8 blocks: take the parameter out")
 	official("")
 	stripes(1, 16)
-	run(exitInconclusive, "stripes of 16 and 8 blocks")
+	run(exitInconclusive, "stripes of 8 and 16 blocks")
 	second.Refuse("/v1/tenant", http.StatusInternalServerError, "out of order")
 	run(exitInconclusive, "1 of its 2 shards are known")
 }

@@ -41,7 +41,7 @@ func (s *site) readablePages(ctx context.Context, src config.Source, k ledger.Ti
 	if why != "" {
 		return broken("%s", why)
 	}
-	if _, err := pagesTarget(src, t); err != nil {
+	if _, err := pagesTarget(src, t, 0); err != nil {
 		return broken("%v", err)
 	}
 	e, err := n.catalog.Expect(ctx, t.Key)
@@ -136,7 +136,11 @@ func (s *site) openReadable(ctx context.Context, src config.Source, k ledger.Tim
 	if base {
 		t = n.owner(t, at)
 	}
-	target, err := pagesTarget(src, t)
+	stripe, err := n.catalog.StripeSize(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	target, err := pagesTarget(src, t, stripe)
 	if err != nil {
 		return nil, err
 	}
@@ -166,8 +170,8 @@ func (n *neonSource) owner(t *neonapi.Timeline, at pg.LSN) *neonapi.Timeline {
 }
 
 // pagesTarget is pagesLocation, read.
-func pagesTarget(src config.Source, t *neonapi.Timeline) (pageserver.Target, error) {
-	location, err := pagesLocation(src.Official, t)
+func pagesTarget(src config.Source, t *neonapi.Timeline, stripe uint32) (pageserver.Target, error) {
+	location, err := pagesLocation(src.Official, t, stripe)
 	if err != nil {
 		return pageserver.Target{}, err
 	}
@@ -179,8 +183,9 @@ func pagesTarget(src config.Source, t *neonapi.Timeline) (pageserver.Target, err
 }
 
 // pagesLocation is where a timeline's pages are, by what a source says of all
-// (pageserver://:PORT?PARAMETERS) and where its shards are attached.
-func pagesLocation(official string, t *neonapi.Timeline) (string, error) {
+// (pageserver://:PORT?PARAMETERS) and where its shards are attached, in stripes
+// of so many blocks; 0 is what the parameters say.
+func pagesLocation(official string, t *neonapi.Timeline, stripe uint32) (string, error) {
 	u, err := url.Parse(official)
 	if err != nil {
 		return "", err
@@ -198,7 +203,7 @@ func pagesLocation(official string, t *neonapi.Timeline) (string, error) {
 	}
 	location := pageserver.Scheme + "://" + strings.Join(hosts, ",") + "/" + t.Tenant + "/" + t.Timeline
 	q := u.Query()
-	if stripe := t.StripeSize(); stripe != 0 {
+	if stripe != 0 {
 		told := strconv.FormatUint(uint64(stripe), 10)
 		if set := q.Get("stripe_size"); set != "" && set != told {
 			return "", fmt.Errorf("official says stripe_size=%s, and the pageserver that the stripes of tenant %s have %s blocks: take the parameter out", set, t.Tenant, told)

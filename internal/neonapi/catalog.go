@@ -63,7 +63,6 @@ type Shard struct {
 	Pageserver string // its name
 	URL        string // of its HTTP API
 	ID         ShardID
-	StripeSize uint32 // in blocks, of a tenant of several shards; 0: not known
 	ShardTimeline
 }
 
@@ -99,17 +98,6 @@ func (t *Timeline) Readable() (r pg.Range, why string) {
 		return pg.Range{}, fmt.Sprintf("its oldest readable LSN, %s, is behind its last, %s", r.From, r.To)
 	}
 	return r, ""
-}
-
-// StripeSize is how many blocks in a row belong to one shard; 0 where there is
-// one shard, or no pageserver told.
-func (t *Timeline) StripeSize() uint32 {
-	for _, s := range t.Shards {
-		if s.StripeSize != 0 {
-			return s.StripeSize
-		}
-	}
-	return 0
 }
 
 // Major is PostgreSQL's major version, 0 if no pageserver told.
@@ -159,6 +147,30 @@ func (c *Catalog) View(ctx context.Context) (View, error) {
 		return View{}, ctx.Err()
 	}
 	return g.view(), nil
+}
+
+// StripeSize asks the pageservers of a timeline how many blocks in a row belong
+// to one of its shards. It is 0 where there is one shard, or none of them
+// knows.
+func (c *Catalog) StripeSize(ctx context.Context, t *Timeline) (blocks uint32, err error) {
+	if t.Count < 2 {
+		return 0, nil
+	}
+	for _, s := range t.Shards {
+		i := slices.IndexFunc(c.Pageservers, func(p *Pageserver) bool { return p.url == s.URL })
+		if i < 0 {
+			return 0, fmt.Errorf("shard %s is at %s, which is none of the pageservers asked", s.ID, s.URL)
+		}
+		told, err := c.Pageservers[i].StripeSize(ctx, s.ID)
+		if err != nil {
+			return 0, err
+		}
+		if blocks != 0 && told != 0 && told != blocks {
+			return 0, fmt.Errorf("the shards of tenant %s contradict each other: stripes of %d and %d blocks", t.Tenant, blocks, told)
+		}
+		blocks = cmp.Or(told, blocks)
+	}
+	return blocks, nil
 }
 
 func (c *Catalog) group() *errgroup.Group {
@@ -238,17 +250,11 @@ func (g *gathering) shard(ctx context.Context, s attached) {
 		g.problem("tenant %s: %v", s.ShardID, err)
 		return
 	}
-	stripe := uint32(0)
-	if s.Shards() > 1 {
-		if stripe, err = s.server.StripeSize(ctx, s.ShardID); err != nil {
-			g.problem("tenant %s: %v", s.ShardID, err)
-		}
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, t := range active {
 		of := g.of(Key{s.Tenant, t.Timeline})
-		of.Shards = append(of.Shards, Shard{s.server.Name(), s.server.url, s.ShardID, stripe, t})
+		of.Shards = append(of.Shards, Shard{s.server.Name(), s.server.url, s.ShardID, t})
 		of.Count = s.Shards()
 		of.Ancestor, of.AncestorLSN = t.Ancestor, t.AncestorLSN
 	}
@@ -285,11 +291,6 @@ func (g *gathering) view() (v View) {
 			if s.Ancestor != t.Ancestor || s.AncestorLSN != t.AncestorLSN || s.PGVersion != t.Shards[0].PGVersion {
 				v.Problems = append(v.Problems, fmt.Sprintf("the shards of %s/%s contradict each other: ancestor %q at %s and %q at %s, PostgreSQL %d and %d",
 					t.Tenant, t.Key.Timeline, s.Ancestor, s.AncestorLSN, t.Ancestor, t.AncestorLSN, s.PGVersion, t.Shards[0].PGVersion))
-				break
-			}
-			if s.StripeSize != 0 && s.StripeSize != t.StripeSize() {
-				v.Problems = append(v.Problems, fmt.Sprintf("the shards of %s/%s contradict each other: stripes of %d and %d blocks",
-					t.Tenant, t.Key.Timeline, s.StripeSize, t.StripeSize()))
 				break
 			}
 		}
