@@ -1,7 +1,6 @@
 package redo
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -136,13 +135,18 @@ func pageRepairFragmentation(p page.Page, major int) error {
 	if err := checkBounds(p); err != nil {
 		return err
 	}
-	unused, lastUsed, err := compactItems(p)
+	unused, err := compactItems(p)
 	if err != nil {
 		return err
 	}
-	if n := p.NumItems(); major >= 15 && lastUsed < n {
-		unused -= n - lastUsed
-		p.SetLower(p.Lower() - (n-lastUsed)*page.ItemIDSize)
+	if major >= 15 && unused > 0 {
+		pointers := linePointers(p)
+		n := len(pointers)
+		for n > 0 && itemID(pointers, n-page.ItemIDSize).Flags() == page.LPUnused {
+			n -= page.ItemIDSize
+			unused--
+		}
+		p.SetLower(p.Lower() - (len(pointers) - n))
 	}
 	setFreeLines(p, unused > 0)
 	return nil
@@ -156,9 +160,10 @@ func checkSpecial(p page.Page) error {
 	return nil
 }
 
-// corruptItem is the error of the line pointer whose bytes are at at.
-func corruptItem(at int, id page.ItemID) error {
-	return fmt.Errorf("line pointer %d is corrupt: offset %d, length %d", at/page.ItemIDSize+1, id.Offset(), id.Len())
+// corruptItem is the error of line pointer n.
+func corruptItem(p page.Page, n int) error {
+	id := p.ItemID(n)
+	return fmt.Errorf("line pointer %d is corrupt: offset %d, length %d", n, id.Offset(), id.Len())
 }
 
 // checkItems says whether every item lies between pd_upper and pd_special and
@@ -170,13 +175,13 @@ func checkItems(p page.Page) error {
 	special := p.Special()
 	total, upper := 0, p.Upper()
 	for at, pointers := 0, linePointers(p); at < len(pointers); at += page.ItemIDSize {
-		id := page.ItemID(binary.LittleEndian.Uint32(pointers[at:]))
+		id := itemID(pointers, at)
 		if id.Flags() == page.LPUnused || !id.HasStorage() {
 			continue
 		}
 		length := maxAlign(id.Len())
 		if id.Offset() < upper || id.Offset()+length > special {
-			return corruptItem(at, id)
+			return corruptItem(p, at/page.ItemIDSize+1)
 		}
 		total += length
 	}
@@ -187,49 +192,78 @@ func checkItems(p page.Page) error {
 }
 
 // compactItems moves the items of a page to its end, in the order of their line
-// pointers, and wipes what unused line pointers still say. It returns how many
-// are unused and the last used one. Every item must lie between pd_upper and
-// pd_special, and all of them must fit there again; with an error the page is
-// left halfway.
-//
-// Most items of a page that was compacted before lie in order still: those at
-// its end stay where they are, and neighbours move together.
-func compactItems(p page.Page) (unused, lastUsed int, err error) {
+// pointers, and wipes what unused line pointers still say; it returns how many
+// these are. Every item must lie between pd_upper and pd_special, and all of them
+// must fit there again; with an error the page is left halfway.
+func compactItems(p page.Page) (unused int, err error) {
 	if err := checkSpecial(p); err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	low, special := p.Upper(), p.Special()
-	m := mover{page: p, low: low, upper: special}
-	defer m.done()
-	pointers := linePointers(p)
-	for at := 0; at+page.ItemIDSize <= len(pointers); at += page.ItemIDSize {
-		id := page.ItemID(binary.LittleEndian.Uint32(pointers[at:]))
-		if id.Flags() == page.LPUnused {
-			binary.LittleEndian.PutUint32(pointers[at:], 0)
+	m := movers.Get().(*mover) //nolint:forcetypeassert // it has nothing else
+	defer movers.Put(m)
+	upper, unused, bad := m.plan(linePointers(p), p.Upper(), p.Special())
+	if bad != 0 {
+		return 0, corruptItem(p, bad)
+	}
+	if upper < p.Lower() {
+		return 0, fmt.Errorf("item lengths are corrupt: %d bytes where %d fit", p.Special()-upper, p.Special()-p.Lower())
+	}
+	m.move(p)
+	p.SetUpper(upper)
+	return unused, nil
+}
+
+// plan points the line pointers to where the items between low and high will be,
+// one below the other from high on, and notes where they are. It returns where
+// the last one will be, how many line pointers are unused, and the number of one
+// that is corrupt, if any.
+func (m *mover) plan(pointers []byte, low, high int) (upper, unused, bad int) {
+	m.runs = m.runs[:0]
+	upper = high
+	for at := 0; at < len(pointers); {
+		id := itemID(pointers, at)
+		switch {
+		case id.Flags() == page.LPUnused:
+			setItemID(pointers, at, 0)
 			unused++
-			continue
+			at += page.ItemIDSize
+		case !id.HasStorage():
+			at += page.ItemIDSize
+		default:
+			to := id.Offset() + maxAlign(id.Len())
+			if to > high {
+				return 0, 0, at/page.ItemIDSize + 1
+			}
+			from, next := shiftRun(pointers, at, low, to, upper-to)
+			if next == at {
+				return 0, 0, at/page.ItemIDSize + 1
+			}
+			if last := len(m.runs) - 1; last >= 0 && m.runs[last].from == to { // a redirection lies between their line pointers
+				m.runs[last].from = from
+			} else {
+				m.runs = append(m.runs, run{from: from, to: to})
+			}
+			upper -= to - from
+			at = next
 		}
-		lastUsed = at/page.ItemIDSize + 1
-		if !id.HasStorage() {
-			continue
-		}
-		off, length := id.Offset(), maxAlign(id.Len())
-		if off < low || off+length > special {
-			return 0, 0, fmt.Errorf("line pointer %d is corrupt: offset %d, length %d", at/page.ItemIDSize+1, off, id.Len())
-		}
-		if off+length != m.from {
-			m.flush()
-			m.to = off + length
-		}
-		m.from = off
-		if m.upper -= length; m.upper < p.Lower() {
-			return 0, 0, fmt.Errorf("item lengths are corrupt: more than %d bytes", special-p.Lower())
-		}
-		binary.LittleEndian.PutUint32(pointers[at:], uint32(page.MakeItemID(m.upper, id.Flags(), id.Len())))
 	}
-	m.flush()
-	p.SetUpper(m.upper)
-	return unused, lastUsed, nil
+	return upper, unused, 0
+}
+
+// shiftRun adds shift to the offsets of the items that lie one below the other
+// from to on and down to low, those of the line pointers from at on. It returns
+// where the last of them starts and where the line pointer after it is.
+func shiftRun(pointers []byte, at, low, to, shift int) (from, next int) {
+	for ; at < len(pointers); at += page.ItemIDSize {
+		id := itemID(pointers, at)
+		off, length := id.Offset(), id.Len()
+		if id.Flags() == page.LPUnused || length == 0 || off+maxAlign(length) != to || off < low {
+			break
+		}
+		to = off
+		setItemID(pointers, at, id.At(to+shift))
+	}
+	return to, at
 }
 
 // linePointers are the bytes of the line pointers, for loops over all of them.
@@ -237,36 +271,61 @@ func linePointers(p page.Page) []byte {
 	return p[page.HeaderSize:][:p.NumItems()*page.ItemIDSize]
 }
 
-// mover moves items downwards from the end of a page, one below the other.
-type mover struct {
-	page  page.Page
-	low   int // where the items began
-	upper int // where the item moved last starts
-	// A run of neighbours that is still to be moved to upper: where it lies.
+// itemID is the line pointer at at of their bytes: to the compiler one load,
+// where a slice of the four bytes would be several steps.
+func itemID(pointers []byte, at int) page.ItemID {
+	_ = pointers[at+3]
+	return page.ItemID(pointers[at]) | page.ItemID(pointers[at+1])<<8 | page.ItemID(pointers[at+2])<<16 | page.ItemID(pointers[at+3])<<24
+}
+
+// setItemID is itemID's inverse.
+func setItemID(pointers []byte, at int, id page.ItemID) {
+	_ = pointers[at+3]
+	pointers[at], pointers[at+1], pointers[at+2], pointers[at+3] = byte(id), byte(id>>8), byte(id>>16), byte(id>>24)
+}
+
+// run is where items lie that follow each other, upwards, in the order of
+// their line pointers; their order on the page is the other way around.
+type run struct {
 	from, to int
-	old      *[pg.BlockSize]byte // if anything moved: the page before that, from low on
+	later    int // the highest to of the runs after it
 }
 
-// oldPages are the buffers of movers.
-var oldPages = sync.Pool{New: func() any { return new([pg.BlockSize]byte) }}
-
-// flush moves the run. One that is where it should be needs no copy as long as
-// nothing before it was moved over it.
-func (m *mover) flush() {
-	if m.to == 0 || m.from == m.upper && m.old == nil {
-		return
-	}
-	if m.old == nil {
-		m.old = oldPages.Get().(*[pg.BlockSize]byte) //nolint:forcetypeassert // it has nothing else
-		copy(m.old[m.low:], m.page[m.low:])
-	}
-	copy(m.page[m.upper:], m.old[m.from:m.to])
+// mover moves the items of one page.
+type mover struct {
+	runs []run
+	old  [pg.BlockSize]byte // the page before, as far as it is wanted
 }
 
-// done gives the buffer back.
-func (m *mover) done() {
-	if m.old != nil {
-		oldPages.Put(m.old)
+// movers are kept, for there is one to each prune record.
+var movers = sync.Pool{New: func() any { return new(mover) }}
+
+// move moves the runs to the end of the page, one below the other.
+//
+// Most items of a page that was compacted before lie in order still: those at
+// its end stay where they are, others move up together, and only what came
+// since is out of order.
+func (m *mover) move(p page.Page) {
+	later := 0
+	for i := len(m.runs) - 1; i >= 0; i-- {
+		m.runs[i].later = later
+		later = max(later, m.runs[i].to)
+	}
+	at, copied := p.Special(), false
+	for _, r := range m.runs {
+		at -= r.to - r.from
+		switch {
+		case r.from == at: // and nothing was moved over it, for all of that is above
+		case !copied && r.later <= at: // nothing is wanted of what it is moved over
+			copy(p[at:], p[r.from:r.to])
+		default:
+			if !copied {
+				high := max(r.to, r.later)
+				copy(m.old[p.Upper():high], p[p.Upper():high])
+				copied = true
+			}
+			copy(p[at:], m.old[r.from:r.to])
+		}
 	}
 }
 

@@ -138,7 +138,7 @@ func pageIndexMultiDelete(p page.Page, offsets wal.Offsets) error {
 		return errors.New("the offset numbers to delete are not ascending or not on the page")
 	}
 	p.SetLower(page.HeaderSize + kept*page.ItemIDSize)
-	_, _, err := compactItems(p)
+	_, err := compactItems(p)
 	return err
 }
 

@@ -127,6 +127,9 @@ func MakeItemID(off, flags, length int) ItemID {
 // Offset is lp_off, bytes from the start of the page; of a redirect, the offset number it points to.
 func (i ItemID) Offset() int { return int(i & 0x7fff) }
 
+// At is the line pointer with another offset.
+func (i ItemID) At(off int) ItemID { return i&^0x7fff | ItemID(off&0x7fff) }
+
 // Flags is lp_flags.
 func (i ItemID) Flags() int { return int(i >> 15 & 3) }
 
