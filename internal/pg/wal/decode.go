@@ -77,7 +77,7 @@ func (rec *Record) decode(raw []byte) string {
 	rec.XID = pg.XID(binary.LittleEndian.Uint32(raw[4:]))
 	rec.Prev = pg.LSN(binary.LittleEndian.Uint64(raw[8:]))
 	rec.Info, rec.Rmgr = raw[16], pg.RmgrID(raw[17])
-	rec.TopXID, rec.Origin, rec.Main = 0, 0, nil
+	rec.TopXID, rec.Origin, rec.Main, rec.sound = 0, 0, nil, false
 	rec.Blocks = rec.Blocks[:0]
 
 	d := decoder{rec: rec, hdr: newCursor(raw[recordHeaderSize:]), lastBlock: -1}

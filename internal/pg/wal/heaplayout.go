@@ -162,12 +162,14 @@ const (
 
 // CheckDialect says whether the record can be of the dialect that it is read
 // in, all of it, and what it tells of that. The error is a *DialectError; its
-// Fits is the set of those that the record can be of.
+// Fits is the set of those that the record can be of. It notes in the record
+// that it can be: nobody else may read the record meanwhile, nor change it after.
 func (r *Record) CheckDialect() (Tells, error) {
 	s := r.Dialects()
 	if !s.Has(r.Dialect) {
 		return SaysNothing, r.otherDialect(s)
 	}
+	r.sound = r.Rmgr == pg.RmgrHeap || r.Rmgr == pg.RmgrHeap2 || r.IsNeon()
 	if _, one := s.One(); one {
 		return TellsDialect, nil
 	}
@@ -220,7 +222,7 @@ func (r *Record) fits(only Dialects, change HeapChange) Dialects {
 // in is the record read in another dialect.
 func (r *Record) in(d Dialect) *Record {
 	other := *r
-	other.Dialect = d
+	other.Dialect, other.sound = d, false
 	return &other
 }
 

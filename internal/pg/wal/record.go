@@ -23,6 +23,9 @@ type Record struct {
 	Dialect Dialect
 	Main    []byte // main data
 	Blocks  []BlockRef
+	// sound: CheckDialect has found the record to be in the format of its dialect,
+	// so that CheckHeap, which all who read it ask, need not look again.
+	sound bool
 }
 
 // Op is the part of Info that belongs to the resource manager (xl_info & 0xF0).
