@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -48,7 +49,10 @@ func exitWith(code int, err error) error {
 	return &exitError{code, err}
 }
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	runtime.MemProfileRate = 0 // nobody can ask for the profile that a dependency makes the runtime keep
+	os.Exit(run(os.Args[1:]))
+}
 
 // isUnknown reports whether args name no command.
 func isUnknown(root *cobra.Command, args []string) bool {

@@ -29,7 +29,7 @@ func (t *blockTable) make(n pg.BlockNumber) *block {
 	}
 	b := t.last[n%tableChunk]
 	if b == nil {
-		b = &block{}
+		b = &block{recent: true} // written at once: memory that is read first takes two page faults
 		t.last[n%tableChunk] = b
 	}
 	return b

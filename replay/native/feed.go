@@ -8,6 +8,7 @@ import (
 	"redoubt/internal/pg"
 	"redoubt/internal/pg/wal"
 	"redoubt/replay"
+	"redoubt/replay/redo"
 )
 
 const (
@@ -25,7 +26,10 @@ type batch struct {
 	recs []wal.Record
 	refs []wal.BlockRef // where the records' Blocks start out, to save allocations
 	buf  []byte         // the records' bytes, as far as they are not kept for another pass
-	mem  [][]byte       // slabs of which nothing is wanted any more when the batch is not
+	// What the records do beside their blocks, where it is worked on one by one.
+	clears []redo.VMClear
+	slru   []redo.SLRUOp
+	mem    [][]byte // slabs of which nothing is wanted any more when the batch is not
 }
 
 func newBatch() *batch {
@@ -151,7 +155,7 @@ func (s *stream) recycle(b *batch) {
 func (s *stream) batch() *batch {
 	select {
 	case b := <-s.free:
-		b.recs, b.buf = b.recs[:0], b.buf[:0]
+		b.recs, b.buf, b.clears, b.slru = b.recs[:0], b.buf[:0], b.clears[:0], b.slru[:0]
 		return b
 	default:
 		return newBatch()

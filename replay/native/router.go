@@ -27,8 +27,7 @@ type router struct {
 	sent    []uint64 // items queued so far, by worker
 	lent    []lent   // batches that workers may still point into, the oldest first
 	recycle func(*batch)
-	clears  []redo.VMClear
-	slru    []redo.SLRUOp
+	filling *batch              // whose records are routed; it takes what items point to
 	taint   map[pg.RmgrID]int64 // records of unknown redo that change more than their blocks
 }
 
@@ -81,6 +80,7 @@ func (e *Engine) replay(ctx context.Context, read feed, recycle func(*batch)) (*
 }
 
 func (r *router) batch(b *batch) error {
+	r.filling = b
 	for i := range b.recs {
 		if err := r.record(&b.recs[i]); err != nil {
 			return fmt.Errorf("replay %s record at %s: %w", b.recs[i].Rmgr, b.recs[i].LSN, err)
@@ -175,19 +175,21 @@ func (r *router) record(rec *wal.Record) (err error) {
 			return err
 		}
 	}
-	if r.clears, err = redo.VMClears(rec, r.clears[:0]); err != nil {
+	b := r.filling
+	clears, ops := len(b.clears), len(b.slru)
+	if b.clears, err = redo.VMClears(rec, b.clears); err != nil {
 		return err
 	}
-	for _, c := range r.clears {
-		if err := r.clearVM(rec, c); err != nil {
+	for i := clears; i < len(b.clears); i++ {
+		if err := r.clearVM(rec, &b.clears[i]); err != nil {
 			return err
 		}
 	}
-	if r.slru, err = redo.SLRUOps(rec, r.commitTs, r.slru[:0]); err != nil {
+	if b.slru, err = redo.SLRUOps(rec, r.commitTs, b.slru); err != nil {
 		return err
 	}
-	for i := range r.slru {
-		if err := r.slruOp(rec, &r.slru[i]); err != nil {
+	for i := ops; i < len(b.slru); i++ {
+		if err := r.slruOp(rec, &b.slru[i]); err != nil {
 			return err
 		}
 	}
@@ -228,19 +230,19 @@ func (r *router) ref(rec *wal.Record, i int) error {
 	})
 }
 
-func (r *router) clearVM(rec *wal.Record, c redo.VMClear) error {
+func (r *router) clearVM(rec *wal.Record, c *redo.VMClear) error {
 	if !r.wanted(c.Page.RelFork, c.Page.Number) {
 		return nil
 	}
 	rel := r.relation(c.Page.RelFork)
 	rel.size = max(rel.size, c.Page.Number+1)
 	return r.send(r.owner(c.Page.RelFork, c.Page.Number), item{
-		kind: itemClearVM, inBase: r.inBase(rel, c.Page.Number), blk: c.Page.Number, rel: rel, rec: rec, vm: &c,
+		kind: itemClearVM, inBase: r.inBase(rel, c.Page.Number), blk: c.Page.Number, rel: rel, rec: rec, vm: c,
 	})
 }
 
 func (r *router) slruOp(rec *wal.Record, op *redo.SLRUOp) error {
 	f, b := slruFork(op.Page.SLRU), pg.BlockNumber(op.Page.Page)
-	rel, own := r.relation(f), *op // r.slru is filled again
-	return r.send(r.owner(f, b), item{kind: itemSLRU, inBase: r.inBase(rel, b), blk: b, rel: rel, rec: rec, slru: &own})
+	rel := r.relation(f)
+	return r.send(r.owner(f, b), item{kind: itemSLRU, inBase: r.inBase(rel, b), blk: b, rel: rel, rec: rec, slru: op})
 }

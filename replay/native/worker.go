@@ -48,7 +48,7 @@ type queue struct {
 }
 
 func newQueue() *queue {
-	return &queue{in: make(chan []item, workerDepth), spent: make(chan []item, workerDepth)}
+	return &queue{in: make(chan []item, workerDepth), spent: make(chan []item, workerDepth+2)} // one more is worked off, one filled
 }
 
 // worker owns the blocks that hash to its number.
