@@ -130,7 +130,10 @@ func CheckHeap(r *Record) error {
 	if r.sound {
 		return nil
 	}
-	change := r.HeapChange()
+	return r.checkHeap(r.HeapChange())
+}
+
+func (r *Record) checkHeap(change HeapChange) error {
 	if r.Rmgr == pg.RmgrHeap2 && change == NoHeapChange {
 		return checkHeap2(r)
 	}

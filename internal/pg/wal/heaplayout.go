@@ -132,14 +132,16 @@ func (l *heapLayout) fields(c HeapChange) *fieldsAt {
 // record which fits one only rules the others out; no record says which it is
 // by itself if it fits several. Only the command ids of heap changes and the
 // image of an all-zero page tell, for only they differ.
-func (r *Record) Dialects() Dialects {
+func (r *Record) Dialects() Dialects { return r.dialects(r.HeapChange()) }
+
+func (r *Record) dialects(change HeapChange) Dialects {
 	s := AnyDialect
 	for i := range r.Blocks {
 		if r.Blocks[i].HasImage && r.Blocks[i].Image.zero() {
 			s = OnlyNeon
 		}
 	}
-	switch change := r.HeapChange(); {
+	switch {
 	case r.IsNeon():
 		s &= r.fits(OnlyNeon, change)
 	case change != NoHeapChange && r.Major >= 16: // Neon's are in its own resource manager
@@ -165,7 +167,8 @@ const (
 // Fits is the set of those that the record can be of. It notes in the record
 // that it can be: nobody else may read the record meanwhile, nor change it after.
 func (r *Record) CheckDialect() (Tells, error) {
-	s := r.Dialects()
+	change := r.HeapChange()
+	s := r.dialects(change)
 	if !s.Has(r.Dialect) {
 		return SaysNothing, r.otherDialect(s)
 	}
@@ -173,7 +176,7 @@ func (r *Record) CheckDialect() (Tells, error) {
 	if _, one := s.One(); one {
 		return TellsDialect, nil
 	}
-	if r.HeapChange() != NoHeapChange && !r.imageOnly() {
+	if change != NoHeapChange && !r.imageOnly() {
 		return FitsSeveral, nil
 	}
 	return SaysNothing, nil
@@ -213,7 +216,7 @@ func (r *Record) fits(only Dialects, change HeapChange) Dialects {
 	if d != r.Dialect {
 		r = r.in(d)
 	}
-	if CheckHeap(r) != nil || r.checkTuples(change) != nil {
+	if r.checkHeap(change) != nil || r.checkTuples(change) != nil {
 		return 0
 	}
 	return only
