@@ -139,17 +139,23 @@ func pageRepairFragmentation(p page.Page, major int) error {
 	if err != nil {
 		return err
 	}
-	if major >= 15 && unused > 0 {
-		pointers := linePointers(p)
-		n := len(pointers)
-		for n > 0 && itemID(pointers, n-page.ItemIDSize).Flags() == page.LPUnused {
-			n -= page.ItemIDSize
-			unused--
-		}
-		p.SetLower(p.Lower() - (len(pointers) - n))
+	if major >= 15 {
+		unused -= dropUnused(p, 0)
 	}
 	setFreeLines(p, unused > 0)
 	return nil
+}
+
+// dropUnused drops unused line pointers from the end of their array, but leaves
+// at least so many line pointers. It returns how many it dropped.
+func dropUnused(p page.Page, least int) int {
+	n := p.NumItems()
+	keep := n
+	for keep > least && p.ItemID(keep).Flags() == page.LPUnused {
+		keep--
+	}
+	p.SetLower(p.Lower() - (n-keep)*page.ItemIDSize)
+	return n - keep
 }
 
 // checkSpecial says whether the special area starts where one may.
@@ -336,16 +342,11 @@ func pageTruncateLinePointerArray(p page.Page) error {
 	if err := checkBounds(p); err != nil {
 		return err
 	}
-	n := p.NumItems()
-	keep := n
-	for keep > 1 && p.ItemID(keep).Flags() == page.LPUnused {
-		keep--
-	}
+	dropUnused(p, 1)
 	free := false
-	for i := 1; i <= keep && !free; i++ {
-		free = p.ItemID(i).Flags() == page.LPUnused
+	for n := 1; n <= p.NumItems() && !free; n++ {
+		free = p.ItemID(n).Flags() == page.LPUnused
 	}
-	p.SetLower(p.Lower() - (n-keep)*page.ItemIDSize)
 	setFreeLines(p, free)
 	return nil
 }
