@@ -41,7 +41,7 @@ func (s *site) readablePages(ctx context.Context, src config.Source, k ledger.Ti
 	if why != "" {
 		return broken("%s", why)
 	}
-	if _, err := pagesTarget(src, t, 0); err != nil {
+	if _, err := pagesTarget(src, t, 0); err != nil { // stripes matter when pages are read
 		return broken("%v", err)
 	}
 	e, err := n.catalog.Expect(ctx, t.Key)

@@ -27,7 +27,6 @@ type router struct {
 	sent    []uint64 // items queued so far, by worker
 	lent    []lent   // batches that workers may still point into, the oldest first
 	recycle func(*batch)
-	filling *batch              // whose records are routed; it takes what items point to
 	taint   map[pg.RmgrID]int64 // records of unknown redo that change more than their blocks
 }
 
@@ -80,9 +79,8 @@ func (e *Engine) replay(ctx context.Context, read feed, recycle func(*batch)) (*
 }
 
 func (r *router) batch(b *batch) error {
-	r.filling = b
 	for i := range b.recs {
-		if err := r.record(&b.recs[i]); err != nil {
+		if err := r.record(b, &b.recs[i]); err != nil {
 			return fmt.Errorf("replay %s record at %s: %w", b.recs[i].Rmgr, b.recs[i].LSN, err)
 		}
 	}
@@ -169,13 +167,13 @@ func (r *router) drain() error {
 	return nil
 }
 
-func (r *router) record(rec *wal.Record) (err error) {
+// record routes a record of a batch, which takes what the items point to.
+func (r *router) record(b *batch, rec *wal.Record) (err error) {
 	for i := range rec.Blocks {
 		if err := r.ref(rec, i); err != nil {
 			return err
 		}
 	}
-	b := r.filling
 	clears, ops := len(b.clears), len(b.slru)
 	if b.clears, err = redo.VMClears(rec, b.clears); err != nil {
 		return err
