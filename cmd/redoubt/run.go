@@ -243,7 +243,7 @@ func (f *runFlags) run(cmd *cobra.Command) (err error) {
 // showProgress draws spans done of spans planned.
 func (s *service) showProgress(p *progress) {
 	var planned, done atomic.Int64
-	show := p.counted("spans verified")
+	show := p.counted("spans done")
 	ev := &s.runner.Events
 	observe := ev.SpanFinished
 	ev.Planned = func(_ string, spans []ledger.Span, _ []ledger.TimelineKey) {
